@@ -1,0 +1,1 @@
+"""Drivers: one instrument model, or one command set, per file."""

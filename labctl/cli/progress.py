@@ -1,0 +1,96 @@
+"""Live progress of a run on the terminal; one line a step where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from labctl.quantities import celsius, format_duration, format_si
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from rich.live import Live
+    from rich.table import Table
+
+    from labctl.run.progress import Progress
+
+_REFRESH_S = 0.1
+
+
+@contextmanager
+def shown_progress(*, quiet: bool = False) -> Generator[Callable[[Progress], None], None, None]:
+    """Give an observer that shows a run's progress on stderr."""
+    if quiet:
+        yield lambda _: None
+        return
+    if not sys.stderr.isatty():
+        yield _LineObserver()
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    # No refresh thread: the run tells often enough.
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+        yield _LiveObserver(live)
+
+
+class _LineObserver:
+    """Writes a line whenever a step begins."""
+
+    def __init__(self) -> None:
+        self._step = ""
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.step == self._step:
+            return
+        self._step = progress.step
+        left = format_duration(progress.time_left_s)
+        number = f"[{progress.steps_done + 1}/{progress.steps_total}]"
+        sys.stderr.write(f"{number} {progress.step}, about {left} left\n")
+
+
+class _LiveObserver:
+    """Keeps a small table up to date."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._shown_at_s = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if perf_counter() - self._shown_at_s < _REFRESH_S:
+            return
+        self._shown_at_s = perf_counter()
+        self._live.update(_table(progress), refresh=True)
+
+
+def _table(progress: Progress) -> Table:
+    """Return the progress as a table of two columns."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    done_s, left_s = progress.elapsed_s, progress.time_left_s
+    table.add_row("step", f"{progress.steps_done + 1} of {progress.steps_total}: {progress.step}")
+    table.add_row("", ProgressBar(total=max(done_s + left_s, 1.0), completed=done_s, width=40))
+    table.add_row("temperature", _temperature(progress))
+    table.add_row("last point", _point(progress.last_point))
+    table.add_row("time left", f"{format_duration(left_s)} (running {format_duration(done_s)})")
+    return table
+
+
+def _temperature(progress: Progress) -> str:
+    if progress.temperature_k is None or progress.setpoint_k is None:
+        return "-"
+    now, wanted = celsius(progress.temperature_k), celsius(progress.setpoint_k)
+    return f"{now:.2f} degC, setpoint {wanted:.2f} degC  {progress.note}"
+
+
+def _point(point: dict[str, float]) -> str:
+    if "frequency_hz" in point:
+        real, imag = point["z_real_ohm"], point["z_imag_ohm"]
+        frequency = format_si(point["frequency_hz"], "Hz")
+        return f"{frequency}: {format_si(real, 'ohm')}, imaginary {format_si(imag, 'ohm')}"
+    return ", ".join(f"{name} {value:.6g}" for name, value in point.items()) or "-"

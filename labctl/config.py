@@ -1,0 +1,244 @@
+"""Rig, sample and parameter files: TOML to validated models, with errors that say what to mend."""
+
+from __future__ import annotations
+
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from labctl.errors import BadInputError
+from labctl.quantities import (
+    WRITTEN,
+    DurationS,
+    FrequencyHz,
+    LengthM,
+    MassKg,
+    PressurePa,
+    ShareOfOne,
+    TemperatureDifferenceK,
+    TemperatureK,
+    TemperatureRateKPerMin,
+    VoltageV,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+# What pydantic says in words of Python, in words of TOML.
+_WORDS = {
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "dict_type": "expected a table",
+    "model_type": "expected a table",
+    "too_short": "expected at least one",
+    "tuple_type": "expected a list in brackets",
+}
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+
+
+class Config(BaseModel):
+    """Base of everything read from a file: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StageLimitsConfig(Config):
+    """What a rig allows its stage; the tighter of this and the instrument's own limit counts."""
+
+    temperature_min: TemperatureK | None = None
+    temperature_max: TemperatureK | None = None
+    rate_max: TemperatureRateKPerMin | None = None
+
+
+class PotentiostatLimitsConfig(Config):
+    """What a rig allows its potentiostat."""
+
+    frequency_max: FrequencyHz | None = None
+    amplitude_rms_max: VoltageV | None = None
+
+
+class CoolingConfig(Config):
+    """How a stage gets cold: passively, towards a base temperature."""
+
+    base_temperature: TemperatureK
+    time_constant: DurationS = Field(gt=0)
+    margin: TemperatureDifferenceK = Field(default=5.0, gt=0)
+
+
+class InstrumentConfig(Config):
+    """One instrument: which driver speaks to it and where it is."""
+
+    driver: str
+    address: str = Field(min_length=1)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    limits: dict[str, Any] = Field(default_factory=dict)
+    cooling: CoolingConfig | None = None
+
+
+class ChannelConfig(Config):
+    """One measuring place: the instruments that are wired to one cell."""
+
+    potentiostat: str
+    stage: str
+
+
+class SimulationConfig(Config):
+    """What the simulated twins of this rig measure; nothing else reads that file."""
+
+    world: Path
+
+
+class MqttConfig(Config):
+    """Which broker the rig's data go to; without one, a broker of the run's own on loopback."""
+
+    url: str | None = None
+
+
+class RigConfig(Config):
+    """A rig file: instruments, and the channels they form."""
+
+    name: Name
+    instruments: dict[Name, InstrumentConfig] = Field(min_length=1)
+    channels: dict[Name, ChannelConfig] = Field(min_length=1)
+    mqtt: MqttConfig = MqttConfig()
+    simulation: SimulationConfig | None = None
+    telemetry_interval: DurationS = Field(default=10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _channels_name_instruments(self) -> RigConfig:
+        for channel_name, channel in self.channels.items():
+            for role in ("potentiostat", "stage"):
+                name = getattr(channel, role)
+                if name not in self.instruments:
+                    known = ", ".join(self.instruments)
+                    raise ValueError(
+                        f"channels.{channel_name}.{role}: no instrument {name!r}; there are {known}"
+                    )
+        return self
+
+
+class SampleConfig(Config):
+    """A sample file: the specimen, its geometry and how it was made."""
+
+    name: Name
+    material: str = ""
+    thickness: LengthM | None = Field(default=None, gt=0)
+    thickness_uncertainty: LengthM = Field(default=0.0, ge=0)
+    diameter: LengthM | None = Field(default=None, gt=0)
+    diameter_uncertainty: LengthM = Field(default=0.0, ge=0)
+    mass: MassKg | None = Field(default=None, gt=0)
+    pressing_pressure: PressurePa | None = None
+    stack_pressure: PressurePa | None = None
+    relative_density: ShareOfOne | None = None
+    electrodes: str = ""
+    operator: str = ""
+    notes: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class UserConfig(Config):
+    """A user's own configuration: which rig a command means that names none."""
+
+    rig: Path | None = None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    Raises:
+        BadInputError: no such file, or not TOML; names the file, and the line where it goes wrong.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: not valid TOML: {error}") from error
+
+
+def validate(
+    model: type[_Model],
+    data: Mapping[str, Any],
+    *,
+    source: str,
+    sources: Mapping[str, str] | None = None,
+) -> _Model:
+    """Return data as a model.
+
+    Args:
+        model: what the data shall be.
+        data: as read from a file, or from several.
+        source: what the data come from, for errors.
+        sources: what single keys come from, where that is something else.
+
+    Raises:
+        BadInputError: one line per wrong key: source, key, value, and what was expected.
+    """
+    try:
+        return model.model_validate(data, context=WRITTEN)
+    except ValidationError as error:
+        entries = _innermost(list(error.errors()))
+        places = [(sources or {}).get(str((*entry["loc"], "")[0]), source) for entry in entries]
+        lines = [_complaint(*each, data) for each in zip(places, entries, strict=True)]
+        raise BadInputError("\n".join(lines)) from error
+
+
+def _innermost(entries: list[Any]) -> list[Any]:
+    """Return the errors that lie deepest: what holds a wrong value is wrong for that reason."""
+    places = [entry["loc"] for entry in entries]
+    return [
+        entry
+        for entry in entries
+        if not any(
+            len(place) > len(entry["loc"]) and place[: len(entry["loc"])] == entry["loc"]
+            for place in places
+        )
+    ]
+
+
+def _complaint(source: str, entry: Any, data: Mapping[str, Any]) -> str:
+    """Return one validation error as a person reads it."""
+    keys, value = _found(data, entry["loc"])
+    if entry["type"] == "missing":
+        return f"{source}: {'.'.join([*keys, str(entry['loc'][-1])])}: missing"
+    where = f"{source}: {'.'.join(keys)}" if keys else source
+    if entry["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    message = _WORDS.get(entry["type"], str(entry["msg"]).removeprefix("Value error, "))
+    return f"{where} = {value!r:.80}: {message}" if keys else f"{where}: {message}"
+
+
+def _found(data: Mapping[str, Any], place: tuple[Any, ...]) -> tuple[list[str], Any]:
+    """Return the keys on the way to a place, and what a person wrote there.
+
+    pydantic's own places also hold the tags of unions, which are no keys.
+    """
+    keys: list[str] = []
+    value: Any = data
+    for part in place:
+        with suppress(LookupError, TypeError):
+            value = value[part]
+            keys.append(str(part))
+    return keys, value
+
+
+def load(model: type[_Model], path: Path) -> _Model:
+    """Return a TOML file as a model; errors as `read_toml` and `validate`."""
+    return validate(model, read_toml(path), source=str(path))
+
+
+def load_rig(path: Path) -> RigConfig:
+    """Return a rig file, paths in it made relative to the file itself."""
+    rig = load(RigConfig, path)
+    if rig.simulation is None:
+        return rig
+    world = path.parent / rig.simulation.world
+    return rig.model_copy(update={"simulation": SimulationConfig(world=world)})

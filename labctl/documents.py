@@ -1,0 +1,198 @@
+"""The documents a run emits: event-model's kinds and names, one gap-free `seq` per run.
+
+    run_start   what is measured, with what, by which protocol and parameters
+    descriptor  the columns of one stream ("eis", "temperature", ...) and their units
+    event_page  one frame of a stream: columns of equal length, every one float64
+    event       one thing that happened: a step's start and end, a settle, a fitted result
+    run_stop    how the run ended, with expected and actual point counts
+
+On the wire a document is one line of JSON that a person can read. A number that is not a number
+(NaN) travels as null.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import orjson
+
+from labctl.errors import DocumentError
+
+SCHEMA_VERSION = 1
+OUTPUTS_OFF = "outputs off"
+"""What run_stop says in `safe_state` of an instrument that was made safe."""
+
+Columns = Mapping[str, Sequence[float]]
+
+
+class Kind(StrEnum):
+    """What a document is; event-model's names."""
+
+    RUN_START = "run_start"
+    DESCRIPTOR = "descriptor"
+    EVENT_PAGE = "event_page"
+    EVENT = "event"
+    RUN_STOP = "run_stop"
+
+
+class ExitStatus(StrEnum):
+    """event-model's exit_status."""
+
+    SUCCESS = "success"
+    ABORT = "abort"
+    FAIL = "fail"
+
+
+class Reason(StrEnum):
+    """How a run ended, finer than its exit_status."""
+
+    COMPLETED = "completed"
+    ABORTED = "aborted"
+    FAILED = "failed"
+    TRUNCATED = "truncated"
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """Return the event-model status that this reason counts as."""
+        return _STATUS[self]
+
+
+_STATUS = {
+    Reason.COMPLETED: ExitStatus.SUCCESS,
+    Reason.ABORTED: ExitStatus.ABORT,
+    Reason.FAILED: ExitStatus.FAIL,
+    Reason.TRUNCATED: ExitStatus.FAIL,
+}
+
+# What each kind's body must hold, with its type; everything else in a body is free.
+_REQUIRED: dict[Kind, dict[str, type | tuple[type, ...]]] = {
+    Kind.RUN_START: {"time": str, "protocol": str, "parameters": dict, "sample": dict},
+    Kind.DESCRIPTOR: {"stream": str, "units": dict},
+    Kind.EVENT_PAGE: {"stream": str, "n_points": int, "columns": dict},
+    Kind.EVENT: {"stream": str, "time": str, "data": dict},
+    Kind.RUN_STOP: {
+        "time": str,
+        "exit_status": str,
+        "reason": str,
+        "expected_points": dict,
+        "actual_points": dict,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document: what run it belongs to, its place in it, its kind and its body."""
+
+    run_id: str
+    seq: int
+    kind: Kind
+    body: Mapping[str, Any]
+
+    @property
+    def stream(self) -> str:
+        """Return the stream that this document belongs to; "" for run_start and run_stop."""
+        return str(self.body.get("stream", ""))
+
+
+class Sink(Protocol):
+    """Takes documents; returns once it has taken responsibility for them."""
+
+    async def put(self, document: Document) -> None:
+        """Take one document, at once; then wait while the sink is full.
+
+        Raises:
+            DocumentError: it breaks its schema; it was not taken.
+            StreamError: the sink can take no more.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Return when every document taken so far is on disk."""
+        ...
+
+
+def encode(document: Document) -> bytes:
+    """Return the document as one line of JSON, without the newline.
+
+    Raises:
+        DocumentError: the body holds something that JSON cannot, such as a complex number.
+    """
+    envelope = {
+        "schema": SCHEMA_VERSION,
+        "run_id": document.run_id,
+        "seq": document.seq,
+        "kind": document.kind.value,
+        "body": document.body,
+    }
+    try:
+        return orjson.dumps(envelope, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as error:
+        raise DocumentError(f"{document.kind} {document.stream}: {error}") from error
+
+
+def decode(line: bytes) -> Document:
+    """Return the document that a line of JSON holds, checked against its schema.
+
+    Raises:
+        DocumentError: not JSON, another schema version, a field missing or of the wrong type, or
+            columns of unequal length.
+    """
+    try:
+        envelope = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise DocumentError(f"not JSON: {error}") from error
+    if not isinstance(envelope, dict) or envelope.get("schema") != SCHEMA_VERSION:
+        raise DocumentError(f"not a document of schema {SCHEMA_VERSION}")
+    return _checked(envelope)
+
+
+def _checked(envelope: dict[str, Any]) -> Document:
+    """Return the document in an envelope, or say what is wrong with it."""
+    run_id, seq, body = envelope.get("run_id"), envelope.get("seq"), envelope.get("body")
+    if not isinstance(run_id, str) or not run_id:
+        raise DocumentError("run_id: expected text")
+    if not isinstance(seq, int) or isinstance(seq, bool) or seq < 0:
+        raise DocumentError("seq: expected a whole number from 0")
+    if not isinstance(body, dict):
+        raise DocumentError("body: expected an object")
+    try:
+        kind = Kind(envelope.get("kind"))
+    except ValueError as error:
+        raise DocumentError(f"kind: {envelope.get('kind')!r} is none of {list(Kind)}") from error
+    _check_body(kind, body)
+    return Document(run_id=run_id, seq=seq, kind=kind, body=body)
+
+
+def _check_body(kind: Kind, body: dict[str, Any]) -> None:
+    """Raise DocumentError if a body lacks what its kind promises."""
+    for name, expected in _REQUIRED[kind].items():
+        if not isinstance(body.get(name), expected):
+            raise DocumentError(f"{kind}: {name}: expected {expected}, got {body.get(name)!r:.60}")
+    if kind is Kind.EVENT_PAGE:
+        _check_columns(body["columns"], body["n_points"])
+        body["columns"] = {name: _floats(name, column) for name, column in body["columns"].items()}
+
+
+def _check_columns(columns: dict[str, Any], n_points: int) -> None:
+    """Raise DocumentError unless every column is a list of n_points."""
+    for name, column in columns.items():
+        if not isinstance(column, list) or len(column) != n_points:
+            raise DocumentError(f"event_page: column {name}: expected {n_points} numbers")
+
+
+def _floats(name: str, column: list[Any]) -> list[float]:
+    """Return a column as floats, null as NaN."""
+    try:
+        return [math.nan if value is None else float(value) for value in column]
+    except (TypeError, ValueError) as error:
+        raise DocumentError(f"event_page: column {name}: expected numbers") from error
+
+
+def points_of(document: Document) -> int:
+    """Return how many points a document brings: a frame's n_points, else 0."""
+    return int(document.body["n_points"]) if document.kind is Kind.EVENT_PAGE else 0

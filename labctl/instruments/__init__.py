@@ -1,0 +1,1 @@
+"""Instruments: techniques, capabilities, the bus and the rig."""

@@ -1,0 +1,155 @@
+"""The rig: the instruments of a rig file, opened, and the channels they form."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from labctl.config import CoolingConfig, PotentiostatLimitsConfig, StageLimitsConfig, validate
+from labctl.errors import BadInputError
+from labctl.instruments import registry
+from labctl.instruments.bus import Connection
+from labctl.instruments.capabilities import Driver, HasCell, TemperatureStage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from labctl.config import InstrumentConfig, RigConfig
+    from labctl.instruments.bus import Opener
+    from labctl.instruments.techniques import Identity
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one channel allows: the tightest of instrument and rig file, SI."""
+
+    temperature_k: tuple[float, float]
+    rate_k_per_min: tuple[float, float]
+    frequency_hz: tuple[float, float]
+    amplitude_v_rms: tuple[float, float]
+    potential_v: tuple[float, float]
+    cooling: CoolingConfig | None
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One measuring place: the opened instruments wired to one cell, and their limits."""
+
+    name: str
+    potentiostat: HasCell
+    stage: TemperatureStage
+    limits: Limits
+
+
+class Rig:
+    """The instruments of one channel of a rig, built from the rig file and not yet open."""
+
+    def __init__(
+        self,
+        config: RigConfig,
+        channel_name: str,
+        *,
+        source: str,
+        opener_for: Callable[[str, InstrumentConfig], Opener],
+    ) -> None:
+        self._channel_name = channel_name
+        self._config = config
+        self._source = source
+        self._opener_for = opener_for
+        channel = config.channels[channel_name]
+        self._potentiostat_name, self._stage_name = channel.potentiostat, channel.stage
+        self._drivers = {
+            name: self._build(name) for name in {self._potentiostat_name: 0, self._stage_name: 0}
+        }
+        self.channel = self._channel()
+
+    @property
+    def drivers(self) -> Mapping[str, Driver]:
+        """Return the drivers by instrument name."""
+        return self._drivers
+
+    def _build(self, name: str) -> Driver:
+        """Return the driver of one instrument; no I/O."""
+        instrument = self._config.instruments[name]
+        where = f"{self._source}: instruments.{name}"
+        kind: Any = registry.find("labctl.drivers", instrument.driver, source=f"{where}.driver")
+        settings = validate(kind.Settings, instrument.settings, source=f"{where}.settings")
+        return kind(Connection(name, self._opener_for(name, instrument)), settings)
+
+    def _channel(self) -> Channel:
+        potentiostat = self._role(self._potentiostat_name, HasCell, "potentiostat")
+        stage = self._role(self._stage_name, TemperatureStage, "stage")
+        return Channel(self._channel_name, potentiostat, stage, self._limits(potentiostat, stage))
+
+    def _role(self, name: str, capability: type[_T], role: str) -> _T:
+        driver = self._drivers[name]
+        if not isinstance(driver, capability):
+            raise BadInputError(
+                f"{self._source}: channels.{self._channel_name}.{role} = {name!r}: "
+                f"driver {self._config.instruments[name].driver!r} is no {role}"
+            )
+        return driver
+
+    def _limits(self, potentiostat: HasCell, stage: TemperatureStage) -> Limits:
+        """Return the tightest of what the instruments can and the rig file allows."""
+        stage_file = self._instrument_limits(self._stage_name, StageLimitsConfig)
+        cell_file = self._instrument_limits(self._potentiostat_name, PotentiostatLimitsConfig)
+        own, cell = stage.limits, potentiostat.limits
+        return Limits(
+            temperature_k=_tightest(
+                own.temperature_k, stage_file.temperature_min, stage_file.temperature_max
+            ),
+            rate_k_per_min=_tightest(own.rate_k_per_min, None, stage_file.rate_max),
+            frequency_hz=_tightest(cell.eis_frequency_hz, None, cell_file.frequency_max),
+            amplitude_v_rms=_tightest(cell.eis_amplitude_v_rms, None, cell_file.amplitude_rms_max),
+            potential_v=cell.potential_v,
+            cooling=self._config.instruments[self._stage_name].cooling,
+        )
+
+    def _instrument_limits(self, name: str, model: type[Any]) -> Any:
+        source = f"{self._source}: instruments.{name}.limits"
+        return validate(model, self._config.instruments[name].limits, source=source)
+
+    async def open(self) -> dict[str, Identity]:
+        """Open every instrument and return who answered; on failure all are closed again."""
+        identities: dict[str, Identity] = {}
+        try:
+            for name, driver in self._drivers.items():
+                identities[name] = await driver.open()
+        except BaseException:
+            await self.close()
+            raise
+        return identities
+
+    async def close(self) -> None:
+        """Close every instrument that is open."""
+        for driver in self._drivers.values():
+            await driver.close()
+
+    async def safe_state(self, *, timeout_s: float) -> dict[str, str]:
+        """Make every instrument safe, all at once; return "" or what went wrong by instrument."""
+        names = list(self._drivers)
+        results = await asyncio.gather(*(self._make_safe(name, timeout_s) for name in names))
+        return dict(zip(names, results, strict=True))
+
+    async def _make_safe(self, name: str, timeout_s: float) -> str:
+        limit = asyncio.timeout(timeout_s)
+        try:
+            async with limit:
+                await self._drivers[name].safe_state()
+        except Exception as error:  # noqa: BLE001 - one instrument's fault must not hide another's
+            problem = f"not safe within {timeout_s:g} s" if limit.expired() else str(error)
+            return f"{name}: {problem.removeprefix(f'{name}: ')}"
+        return ""
+
+
+def _tightest(
+    own: tuple[float, float], low: float | None, high: float | None
+) -> tuple[float, float]:
+    return (
+        own[0] if low is None else max(own[0], low),
+        own[1] if high is None else min(own[1], high),
+    )

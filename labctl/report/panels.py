@@ -1,0 +1,273 @@
+"""What goes into one pair of axes: Nyquist, Bode, Arrhenius, residuals, temperatures over time.
+
+Colours are Okabe and Ito's, which people with any colour vision can tell apart; temperatures run
+through a part of "cividis", which is made for the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from labctl.quantities import ZERO_CELSIUS_K, with_uncertainty
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from labctl.analysis.arrhenius import ArrheniusLine
+    from labctl.analysis.impedance_fit import ImpedanceFit
+
+FloatArray = NDArray[np.float64]
+ComplexArray = NDArray[np.complex128]
+
+# Okabe and Ito's palette without black and yellow, which is too pale for lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+_PREFIXES = {-2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G"}
+_VIEW = 1.55  # how far beyond the largest resistance a Nyquist plot reaches
+_FINE = 200  # points of a fitted line
+
+
+class FittedCircuit(Protocol):
+    """What is drawn of a fit; `ImpedanceFit` is one."""
+
+    @property
+    def r_total_ohm(self) -> float:
+        """The ions' resistance in ohm."""
+        ...
+
+    def impedance_ohm(self, frequency_hz: FloatArray) -> ComplexArray:
+        """Return the circuit's impedance in ohm, shape (n_frequencies,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One measured spectrum and its fit.
+
+    Attributes:
+        z_ohm: complex impedance, shape (n_points,), as is frequency_hz.
+        temperature_k: colours and labels the trace; None where it is not known.
+    """
+
+    frequency_hz: FloatArray
+    z_ohm: ComplexArray
+    fit: FittedCircuit | None = None
+    temperature_k: float | None = None
+
+
+@dataclass(frozen=True)
+class ArrheniusSeries:
+    """The conductivities of one sample and the line through them.
+
+    Attributes:
+        sigma_s_per_cm: shape (n_points,), as are temperature_k and u_sigma_s_per_cm.
+    """
+
+    name: str
+    temperature_k: FloatArray
+    sigma_s_per_cm: FloatArray
+    u_sigma_s_per_cm: FloatArray
+    line: ArrheniusLine | None = None
+
+
+def nyquist(axes: Axes, traces: Sequence[Trace], *, colour: str | None = None) -> None:
+    """Draw -Im Z over Re Z to one scale, fits as lines, cut where only the electrode goes on."""
+    reach = _reach_ohm(traces)
+    scale, unit = _ohm_scale(reach)
+    colours = _temperature_colours(traces, colour)
+    for trace, shade in zip(traces, colours, strict=True):
+        axes.plot(
+            trace.z_ohm.real / scale,
+            -trace.z_ohm.imag / scale,
+            linestyle="none",
+            marker="o",
+            markersize=4.5,
+            markerfacecolor="white",
+            markeredgecolor=shade,
+            label=_degrees(trace),
+        )
+        if trace.fit is not None:
+            fitted = trace.fit.impedance_ohm(_fine(trace))
+            axes.plot(fitted.real / scale, -fitted.imag / scale, color=shade, linewidth=1.4)
+    lowest = min(0.0, *(float((-trace.z_ohm.imag).min()) for trace in traces))
+    bottom = max(lowest, -0.15 * reach)
+    axes.set(xlim=(0, reach / scale), ylim=(1.1 * bottom / scale, 0.66 * reach / scale))
+    axes.set_aspect("equal", adjustable="box")
+    axes.set(xlabel=f"Re Z / {unit}", ylabel=f"\N{MINUS SIGN}Im Z / {unit}")
+    if bottom < 0:
+        axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+    if any(trace.temperature_k is not None for trace in traces):
+        # Right of the coldest spike is the one place that stays empty.
+        axes.legend(loc="upper right", handletextpad=0.1, borderaxespad=0.2)
+
+
+def bode(modulus: Axes, phase: Axes, traces: Sequence[Trace]) -> None:
+    """Draw |Z| and the phase over frequency, fits as lines."""
+    for trace, shade in zip(traces, _temperature_colours(traces, None), strict=True):
+        angle = np.angle(trace.z_ohm, deg=True)
+        for axes, values in ((modulus, np.abs(trace.z_ohm)), (phase, -angle)):
+            axes.plot(trace.frequency_hz, values, "o", mec=shade, mfc="white", markersize=4)
+        if trace.fit is not None:
+            fine = _fine(trace)
+            fitted = trace.fit.impedance_ohm(fine)
+            modulus.plot(fine, np.abs(fitted), color=shade, linewidth=1.4)
+            phase.plot(fine, -np.angle(fitted, deg=True), color=shade, linewidth=1.4)
+    modulus.set(xscale="log", yscale="log", ylabel="|Z| / \N{GREEK CAPITAL LETTER OMEGA}")
+    modulus.tick_params(labelbottom=False)
+    phase.set(xscale="log", xlabel="frequency / Hz", ylabel="\N{MINUS SIGN}phase / °")
+
+
+def residuals(axes: Axes, fit: ImpedanceFit) -> None:
+    """Draw what the circuit leaves unexplained, in percent of |Z|, over frequency."""
+    frequency = np.array(fit.frequency_hz)
+    used = np.array(fit.is_used)
+    parts = (("real", fit.residual_real, COLOURS[0]), ("imaginary", fit.residual_imag, COLOURS[1]))
+    for name, values, colour in parts:
+        percent = 100 * np.array([np.nan if each is None else each for each in values])
+        axes.plot(frequency[used], percent[used], "o", color=colour, markersize=4, label=name)
+    axes.axhline(0, color="0.4", linewidth=0.8)
+    axes.set(xscale="log", xlabel="frequency / Hz", ylabel="(fit \N{MINUS SIGN} data) / |Z| / %")
+    axes.legend(loc="best", ncols=2)
+
+
+def arrhenius(axes: Axes, series: Sequence[ArrheniusSeries]) -> None:
+    """Draw conductivities over 1000/T with their lines, 2u bands, and degrees Celsius on top."""
+    for at, each in enumerate(series):
+        colour, marker = COLOURS[at % len(COLOURS)], MARKERS[at % len(MARKERS)]
+        axes.errorbar(
+            1000 / each.temperature_k,
+            each.sigma_s_per_cm,
+            yerr=2 * each.u_sigma_s_per_cm,
+            linestyle="none",
+            marker=marker,
+            markersize=7,
+            markerfacecolor="white",
+            markeredgewidth=1.5,
+            color=colour,
+            capsize=3,
+            label=_arrhenius_label(each),
+            zorder=3,
+        )
+        if each.line is not None:
+            _arrhenius_line(axes, each, colour)
+    axes.set(yscale="log", xlabel="1000 K / T", ylabel="\N{GREEK SMALL LETTER SIGMA} / (S/cm)")
+    axes.legend(loc="best")
+    top = axes.secondary_xaxis("top", functions=(_celsius_at, _inverse_at))
+    temperatures = np.concatenate([each.temperature_k for each in series]) - ZERO_CELSIUS_K
+    top.set_xticks(_celsius_ticks(float(temperatures.min()), float(temperatures.max())))
+    top.set_xlabel("temperature / °C")
+
+
+def temperature_log(
+    axes: Axes,
+    *,
+    time_s: FloatArray,
+    temperature_k: FloatArray,
+    setpoint_k: FloatArray | None = None,
+    measured_s: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Draw the stage's temperature over the hours, with the times of the spectra shaded.
+
+    Args:
+        axes: where to draw.
+        time_s: since the start of the run, shape (n_readings,), as are the temperatures.
+        temperature_k: read back.
+        setpoint_k: commanded.
+        measured_s: start and end of each spectrum.
+    """
+    for start, end in measured_s:
+        axes.axvspan(start / 3600, end / 3600, color=COLOURS[5], alpha=0.35, linewidth=0)
+    hours = time_s / 3600
+    if setpoint_k is not None:
+        setpoint = setpoint_k - ZERO_CELSIUS_K
+        axes.step(hours, setpoint, where="post", color="0.45", linewidth=1, label="setpoint")
+    axes.plot(hours, temperature_k - ZERO_CELSIUS_K, color=COLOURS[1], label="stage")
+    axes.set(xlabel="time / h", ylabel="temperature / °C")
+    axes.margins(x=0.01)
+    axes.legend(loc="best")
+
+
+def _arrhenius_line(axes: Axes, series: ArrheniusSeries, colour: str) -> None:
+    line = series.line
+    assert line is not None  # noqa: S101  (the caller has looked)
+    inverse = np.linspace(1 / series.temperature_k.max(), 1 / series.temperature_k.min(), _FINE)
+    ln_sigma = line.ln_sigma(1 / inverse) - np.log(100.0)  # S/m to S/cm
+    band = 2 * line.u_ln_sigma(1 / inverse)
+    axes.plot(1000 * inverse, np.exp(ln_sigma), color=colour, linewidth=1.6)
+    low, high = np.exp(ln_sigma - band), np.exp(ln_sigma + band)
+    axes.fill_between(1000 * inverse, low, high, color=colour, alpha=0.25, linewidth=0)
+
+
+def _arrhenius_label(series: ArrheniusSeries) -> str:
+    if series.line is None:
+        return series.name
+    ea = with_uncertainty(series.line.ea_ev, series.line.u_ea_ev)
+    sigma = series.line.sigma_25_s_per_cm
+    exponent = int(np.floor(np.log10(1.0005 * sigma)))  # 9.9996e-9 is 1.000e-8
+    factor = 10.0**-exponent
+    room = with_uncertainty(sigma * factor, series.line.u_sigma_25_s_per_cm * factor)
+    return (
+        rf"{series.name}:  $E_\mathrm{{a}}$ = {ea} eV from $\ln(\sigma T)$,  "
+        rf"$\sigma_{{25\,°\mathrm{{C}}}}$ = {room} $\times\,10^{{{exponent}}}$ S/cm"
+    )
+
+
+def _celsius_at(inverse: ArrayLike) -> FloatArray:
+    with np.errstate(divide="ignore"):
+        return 1000 / np.asarray(inverse) - ZERO_CELSIUS_K
+
+
+def _inverse_at(celsius: ArrayLike) -> FloatArray:
+    with np.errstate(divide="ignore"):
+        return 1000 / (np.asarray(celsius) + ZERO_CELSIUS_K)
+
+
+def _celsius_ticks(low: float, high: float) -> FloatArray:
+    """Return round temperatures, at most seven."""
+    span = max(high - low, 1.0)
+    step = next(each for each in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500) if span / each <= 6)
+    return np.arange(np.ceil(low / step - 0.01) * step, high + 0.01 * step, step)
+
+
+def _reach_ohm(traces: Sequence[Trace]) -> float:
+    """Return how far the axes go: past the largest resistance, not to the electrode's far end."""
+    fitted = [trace.fit.r_total_ohm for trace in traces if trace.fit is not None]
+    if fitted:
+        return _VIEW * max(fitted)
+    return 1.05 * max(float(trace.z_ohm.real.max()) for trace in traces)
+
+
+def _ohm_scale(reach_ohm: float) -> tuple[float, str]:
+    """Return what to divide by and the unit that is left."""
+    power = int(np.clip(np.floor(np.log10(reach_ohm) / 3), min(_PREFIXES), max(_PREFIXES)))
+    return 10.0 ** (3 * power), f"{_PREFIXES[power]}\N{GREEK CAPITAL LETTER OMEGA}"
+
+
+def _temperature_colours(traces: Sequence[Trace], colour: str | None) -> list[str]:
+    """Return one colour per trace: cold dark, hot light; or one colour for all."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    if colour is not None or len(traces) == 1:
+        return [colour or COLOURS[0]] * len(traces)
+    if any(trace.temperature_k is None for trace in traces):
+        return [COLOURS[at % len(COLOURS)] for at in range(len(traces))]
+    kelvins = np.array([trace.temperature_k for trace in traces], dtype=np.float64)
+    place = (kelvins - kelvins.min()) / max(float(np.ptp(kelvins)), 1.0)
+    return [to_hex(colormaps["cividis"](0.05 + 0.8 * each)) for each in place]
+
+
+def _degrees(trace: Trace) -> str | None:
+    if trace.temperature_k is None:
+        return None
+    return f"{trace.temperature_k - ZERO_CELSIUS_K:.0f} °C"
+
+
+def _fine(trace: Trace) -> FloatArray:
+    return np.geomspace(trace.frequency_hz.min(), trace.frequency_hz.max(), _FINE)

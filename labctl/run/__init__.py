@@ -1,0 +1,1 @@
+"""Runs: what a protocol holds, and what carries it out."""

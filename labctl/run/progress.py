@@ -1,0 +1,82 @@
+"""Progress: where a run is and how long it still takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from labctl.run.protocol import PlannedStep
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a person beside the rig wants to know."""
+
+    step: str = ""
+    note: str = ""
+    steps_done: int = 0
+    steps_total: int = 0
+    elapsed_s: float = 0.0
+    time_left_s: float = 0.0
+    temperature_k: float | None = None
+    setpoint_k: float | None = None
+    last_point: dict[str, float] = field(default_factory=dict[str, float])
+
+
+class ProgressTracker:
+    """Follows a plan and tells an observer of every change."""
+
+    def __init__(
+        self,
+        plan: Sequence[PlannedStep],
+        elapsed_s: Callable[[], float],
+        observer: Callable[[Progress], None],
+    ) -> None:
+        self._durations = {step.key: step.expected_duration_s for step in plan}
+        self._elapsed_s = elapsed_s
+        self._observer = observer
+        self._step_began_s = 0.0
+        self._current_left_s: float | None = None
+        self._now = Progress(steps_total=len(plan), time_left_s=sum(self._durations.values()))
+
+    def begin(self, key: str) -> None:
+        """Note that a step begins."""
+        self._step_began_s = self._elapsed_s()
+        self._current_left_s = None
+        self._tell(step=key, note="", last_point={})
+
+    def end(self, key: str) -> None:
+        """Note that a step has ended."""
+        self._durations.pop(key, None)
+        self._tell(steps_done=self._now.steps_done + 1)
+
+    def note(self, text: str, *, time_left_s: float | None = None) -> None:
+        """Say what the step is doing, and how long it still takes if that is known better now."""
+        if time_left_s is not None:
+            self._current_left_s = time_left_s
+            self._step_began_s = self._elapsed_s()
+        self._tell(note=text)
+
+    def stage(self, temperature_k: float, setpoint_k: float) -> None:
+        """Note the stage's temperature and setpoint."""
+        self._tell(temperature_k=temperature_k, setpoint_k=setpoint_k)
+
+    def point(self, point: dict[str, float]) -> None:
+        """Note the newest point of the running technique."""
+        self._tell(last_point=point)
+
+    def _tell(self, **changes: object) -> None:
+        elapsed_s = self._elapsed_s()
+        left_s = self._time_left_s(str(changes.get("step", self._now.step)), elapsed_s)
+        self._now = replace(self._now, elapsed_s=elapsed_s, time_left_s=left_s, **changes)  # type: ignore[arg-type]
+        self._observer(self._now)
+
+    def _time_left_s(self, step: str, elapsed_s: float) -> float:
+        """Return the planned time of what lies ahead, the running step's share included."""
+        planned = self._durations.get(step, 0.0)
+        ahead = sum(self._durations.values()) - planned
+        current = planned if self._current_left_s is None else self._current_left_s
+        return ahead + max(0.0, current - (elapsed_s - self._step_began_s))

@@ -1,0 +1,230 @@
+"""The run: what a protocol holds. Every measurement is one awaited step with a key."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from labctl.errors import BadInputError, LabctlError
+from labctl.instruments.capabilities import CanEis, CanOcp
+from labctl.run.limits import check_rate, check_technique, check_temperature
+from labctl.run.settling import ProbeSettings, Settling
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+
+    from labctl.clock import RunClock
+    from labctl.config import SampleConfig
+    from labctl.instruments.rig import Channel
+    from labctl.instruments.techniques import Eis, Frame, Ocp, Technique
+    from labctl.run.emitter import Emitter
+    from labctl.run.progress import ProgressTracker
+    from labctl.run.protocol import PlannedStep
+    from labctl.run.settle import SettleCriterion, SettleResult
+    from labctl.run.telemetry import Telemetry
+
+STEP_STREAM = "step"
+
+
+class SettleTimeoutError(LabctlError, TimeoutError):
+    """A temperature was not reached in time, and the protocol said to fail then."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a technique gave: columns of equal length, and the mean temperature meanwhile.
+
+    Attributes:
+        step: index of the step, as in the column `step` of the stored frames.
+        columns: arrays of shape (n_points,) by column name.
+        temperature_k: mean of the stage's readings while it was measured.
+    """
+
+    step: int
+    columns: dict[str, np.ndarray]
+    temperature_k: float
+
+    def column(self, name: str, *, repeats: bool = False) -> np.ndarray:
+        """Return one column; without the points that repeat the first frequency, or only those."""
+        if "is_repeat" not in self.columns:
+            return self.columns[name]
+        return self.columns[name][(self.columns["is_repeat"] > 0) == repeats]
+
+    def impedance_ohm(self, *, repeats: bool = False) -> np.ndarray:
+        """Return the complex impedance of an EIS measurement, imaginary part < 0 if capacitive."""
+        real = self.column("z_real_ohm", repeats=repeats)
+        return real + 1j * self.column("z_imag_ohm", repeats=repeats)
+
+
+class Run:
+    """One execution of a protocol on one sample, seen from the protocol.
+
+    `forgone` holds the keys of the planned steps that the script has chosen not to take,
+    `unsettled` those of the temperatures that were not reached in time.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        sample: SampleConfig,
+        channel: Channel,
+        plan: Sequence[PlannedStep],
+        emitter: Emitter,
+        telemetry: Telemetry,
+        tracker: ProgressTracker,
+        clock: RunClock,
+    ) -> None:
+        self.run_id = run_id
+        self.sample = sample
+        self._channel = channel
+        self._emitter = emitter
+        self._telemetry = telemetry
+        self._tracker = tracker
+        self._clock = clock
+        self.forgone: list[str] = []
+        self.unsettled: list[str] = []
+        self._keys: list[str] = []
+        self._expected = {
+            step.key: (step.technique.NAME, step.technique.expected_points)
+            for step in plan
+            if step.technique is not None
+        }
+
+    @property
+    def expected_points(self) -> dict[str, int]:
+        """Return how many points each stream must have for the run to be complete."""
+        totals: dict[str, int] = {}
+        for stream, n_points in self._expected.values():
+            totals[stream] = totals.get(stream, 0) + n_points
+        return totals
+
+    async def eis(self, *, key: str, parameters: Eis) -> Measurement:
+        """Measure an impedance spectrum and return it.
+
+        Raises:
+            LimitError: a parameter outside what the rig allows; nothing was sent.
+            InstrumentError: the instrument failed; its cell is off.
+        """
+        potentiostat = self._potentiostat(CanEis)
+        return await self._measure(key, parameters, lambda: potentiostat.eis(parameters))
+
+    async def ocp(self, *, key: str, parameters: Ocp) -> Measurement:
+        """Measure the open-circuit potential and return it; errors as for `eis`."""
+        potentiostat = self._potentiostat(CanOcp)
+        return await self._measure(key, parameters, lambda: potentiostat.ocp(parameters))
+
+    async def settle(
+        self,
+        *,
+        key: str,
+        temperature_k: float,
+        rate_k_per_min: float,
+        criterion: SettleCriterion,
+        probe: ProbeSettings | None = None,
+        activation_energy_ev: float | None = None,
+    ) -> SettleResult:
+        """Go to a temperature and return when stage and sample have reached it, or time is up.
+
+        Args:
+            key: the step's key.
+            temperature_k: where to.
+            rate_k_per_min: how fast.
+            criterion: when it counts as reached, and what to do if it is not.
+            probe: how to probe the sample; without it the stage alone decides.
+            activation_energy_ev: the sample's, if known yet, to scale the probe's tolerance.
+
+        Raises:
+            LimitError: temperature or rate outside what the rig allows; nothing was sent.
+            SettleTimeoutError: not reached in time and `criterion.on_timeout` is "fail".
+        """
+        check_temperature(self._channel.limits, temperature_k)
+        check_rate(self._channel.limits, rate_k_per_min)
+        settling = Settling(
+            self._channel, self._telemetry, self._emitter, self._tracker, self._clock, criterion
+        )
+        async with self._step(key, "settle", {"temperature_k": temperature_k}) as outcome:
+            await self._channel.stage.ramp_to(temperature_k, rate_k_per_min=rate_k_per_min)
+            result = await settling.wait(temperature_k, probe, activation_energy_ev)
+            outcome.update(asdict(result))
+        if not result.is_settled:
+            self.unsettled.append(key)
+        if not result.is_settled and criterion.on_timeout == "fail":
+            raise SettleTimeoutError(f"{key}: {result.reason}")
+        return result
+
+    async def record(self, stream: str, data: Mapping[str, Any]) -> None:
+        """Put something worth knowing into the stream of documents: a fit, a verdict."""
+        await self._emitter.event(stream, data)
+
+    def forgo(self, key: str) -> None:
+        """Say that a planned step will not be taken: its points are not missed, run_stop names it.
+
+        Raises:
+            BadInputError: no step of the plan that still lies ahead has this key.
+        """
+        if key not in self._expected or key in self._keys:
+            raise BadInputError(f"step {key!r}: not one of the plan that still lies ahead")
+        del self._expected[key]
+        self.forgone.append(key)
+
+    def _potentiostat(self, capability: type[Any]) -> Any:
+        potentiostat = self._channel.potentiostat
+        if not isinstance(potentiostat, capability):
+            raise BadInputError(f"{self._channel.name}: its potentiostat is no {capability}")
+        return potentiostat
+
+    async def _measure(
+        self, key: str, parameters: Technique, frames: Callable[[], AsyncGenerator[Frame, None]]
+    ) -> Measurement:
+        """Take one measuring step: record each frame as it comes, return all of them."""
+        check_technique(self._channel.limits, parameters)
+        self._expected[key] = (parameters.NAME, parameters.expected_points)
+        async with self._step(key, parameters.NAME, parameters.parameters()) as outcome:
+            step, began_s = len(self._keys) - 1, self._clock.elapsed_s()
+            # Closed explicitly: a generator left to the collector would leave its cell on.
+            async with aclosing(frames()) as arriving:
+                collected = [await self._keep(parameters, step, frame) async for frame in arriving]
+            temperature_k = self._telemetry.mean_temperature_k(began_s)
+            outcome["temperature_k"] = temperature_k
+            outcome["n_points"] = sum(frame.n_points for frame in collected)
+        return Measurement(step, _joined(collected, parameters.UNITS), temperature_k)
+
+    async def _keep(self, parameters: Technique, step: int, frame: Frame) -> Frame:
+        """Record one frame with its time and step."""
+        n_points = frame.n_points
+        stamps = {"time_s": [self._clock.elapsed_s()] * n_points, "step": [float(step)] * n_points}
+        units = {"time_s": "s", "step": "1", **parameters.UNITS}
+        await self._emitter.page(parameters.NAME, {**stamps, **frame.columns}, units)
+        self._tracker.point({name: column[-1] for name, column in frame.columns.items()})
+        return frame
+
+    @asynccontextmanager
+    async def _step(
+        self, key: str, kind: str, parameters: Mapping[str, Any]
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Record a step's start and its end, durable before the next step begins."""
+        if key in self._keys:
+            raise BadInputError(f"step {key!r} twice in one run: a key names one step")
+        self._keys.append(key)
+        about: dict[str, Any] = {"key": key, "index": len(self._keys) - 1, "kind": kind}
+        self._tracker.begin(key)
+        await self._emitter.event(
+            STEP_STREAM, {**about, "phase": "start", "parameters": dict(parameters)}
+        )
+        outcome: dict[str, Any] = {}
+        yield outcome
+        await self._emitter.event(STEP_STREAM, {**about, "phase": "end", "result": outcome})
+        await self._emitter.flush()
+        self._tracker.end(key)
+
+
+def _joined(frames: Sequence[Frame], names: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Return the frames' columns end to end."""
+    return {
+        name: np.array([value for frame in frames for value in cast("Any", frame.columns)[name]])
+        for name in names
+    }

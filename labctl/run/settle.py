@@ -1,0 +1,114 @@
+"""Settling: when a stage and the sample on it have reached a temperature.
+
+A stage that stands still says little about the sample, which lags it: a lag of 0 to 2 K over
+25-75 degC turns 0.380 eV into 0.368 eV. So two things are asked for: the stage within a band and
+without slope for a window, and two short probes of the sample that agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from labctl.run.telemetry import TimedReading
+
+OnTimeout = Literal["measure", "skip", "fail"]
+# Activation energy at which the probe tolerance counts as given: 0.5 % is then 0.11 K at 300 K.
+REFERENCE_ACTIVATION_ENERGY_EV = 0.38
+_ENERGIES_EV = (0.1, 1.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettleCriterion:
+    """When a temperature counts as reached.
+
+    Attributes:
+        band_k: how far from the setpoint the stage may be, anywhere in the window.
+        slope_k_per_min: the stage's largest slope over the window.
+        window_s: for how long band and slope must hold.
+        probe_tolerance: largest relative change of the sample's resistance between two probes,
+            for an activation energy of 0.38 eV; scaled to the sample's own once it is known.
+        probe_interval_s: pause between two probes.
+        timeout_s: when to stop waiting, counted from the start of the step.
+        on_timeout: measure all the same and say so in the data, skip this temperature, or fail.
+    """
+
+    band_k: float = 0.1
+    slope_k_per_min: float = 0.01
+    window_s: float = 600.0
+    probe_tolerance: float = 0.005
+    probe_interval_s: float = 180.0
+    timeout_s: float = 7200.0
+    on_timeout: OnTimeout = "measure"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettleResult:
+    """How a temperature was reached, or that it was not."""
+
+    is_settled: bool
+    reason: str
+    temperature_k: float
+    duration_s: float
+    probe_frequency_hz: float
+    probe_change: float
+    probe_resistance_ohm: float
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A short measurement of the sample: resistance and its standard error from repeats, in ohm."""
+
+    resistance_ohm: float
+    u_resistance_ohm: float
+
+
+def stage_is_settled(
+    readings: Sequence[TimedReading], setpoint_k: float, criterion: SettleCriterion
+) -> bool:
+    """Return whether the readings show the stage in its band and without slope for the window."""
+    if len(readings) < 3 or readings[-1].time_s - readings[0].time_s < criterion.window_s:
+        return False
+    if abs(readings[-1].reading.temperature_k - setpoint_k) > criterion.band_k:
+        return False
+    times_s = np.array([entry.time_s for entry in readings])
+    temperatures_k = np.array([entry.reading.temperature_k for entry in readings])
+    inside = times_s >= times_s[-1] - criterion.window_s
+    if np.max(np.abs(temperatures_k[inside] - setpoint_k)) > criterion.band_k:
+        return False
+    slope_k_per_s = np.polyfit(times_s[inside] - times_s[-1], temperatures_k[inside], 1)[0]
+    return bool(abs(slope_k_per_s) * 60.0 <= criterion.slope_k_per_min)
+
+
+def probe_from(z_real_ohm: Sequence[float]) -> Probe:
+    """Return the mean of a probe's repeats and its standard error."""
+    values = np.asarray(z_real_ohm, dtype=float)
+    error = float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else 0.0
+    return Probe(float(values.mean()), error)
+
+
+def allowed_change(
+    criterion: SettleCriterion, before: Probe, after: Probe, activation_energy_ev: float | None
+) -> float:
+    """Return the largest relative change that still counts as no change.
+
+    Scaled with the activation energy, since R of a steeper sample moves more per kelvin, within
+    what solids have: the first few temperatures may give any slope. Never below three standard
+    errors of the difference of the two probes, which is mere noise.
+    """
+    energy_ev = activation_energy_ev or REFERENCE_ACTIVATION_ENERGY_EV
+    energy_ev = min(max(energy_ev, _ENERGIES_EV[0]), _ENERGIES_EV[1])
+    scaled = criterion.probe_tolerance * energy_ev / REFERENCE_ACTIVATION_ENERGY_EV
+    u_difference_ohm = np.hypot(before.u_resistance_ohm, after.u_resistance_ohm)
+    noise = 3.0 * u_difference_ohm / abs(after.resistance_ohm)
+    return max(scaled, float(noise))
+
+
+def ramp_duration_s(from_k: float, to_k: float, rate_k_per_min: float) -> float:
+    """Return how long a ramp takes at its rate."""
+    return abs(to_k - from_k) / rate_k_per_min * 60.0

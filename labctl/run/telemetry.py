@@ -1,0 +1,107 @@
+"""Telemetry: the stage's temperature, recorded beside the measurement while a run lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from dataclasses import asdict, dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from labctl.errors import InstrumentError, LimitError
+from labctl.instruments.techniques import StageReading
+from labctl.quantities import celsius
+
+if TYPE_CHECKING:
+    from labctl.clock import RunClock
+    from labctl.instruments.rig import Channel
+    from labctl.run.emitter import Emitter
+    from labctl.run.progress import ProgressTracker
+
+STREAM = "temperature"
+_UNITS = {"time_s": "s", **StageReading.UNITS}
+_KEPT_S = 86400.0
+_OVERSHOOT_K = 2.0  # a stage at the highest setpoint allowed may pass it by this much
+
+
+@dataclass(frozen=True)
+class TimedReading:
+    """A stage reading and when it was taken, in s since the run's start."""
+
+    time_s: float
+    reading: StageReading
+
+
+class Telemetry:
+    """Reads the stage at a fixed interval, records every reading and lets others wait for them."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        emitter: Emitter,
+        clock: RunClock,
+        tracker: ProgressTracker,
+        *,
+        interval_s: float,
+    ) -> None:
+        self._channel = channel
+        self._emitter = emitter
+        self._clock = clock
+        self._tracker = tracker
+        self._interval_s = interval_s
+        self._readings: deque[TimedReading] = deque()
+        self._news = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Read until cancelled.
+
+        Raises:
+            InstrumentError: the stage is lost, or says that its reading cannot be trusted.
+            LimitError: the stage is hotter than the rig allows.
+        """
+        while True:
+            began_s = self._clock.elapsed_s()
+            await self._take(await self._channel.stage.read())
+            spent_s = self._clock.elapsed_s() - began_s
+            await asyncio.sleep(max(0.0, self._interval_s - spent_s))
+
+    async def _take(self, reading: StageReading) -> None:
+        now_s = self._clock.elapsed_s()
+        columns = {"time_s": [now_s], **{name: [v] for name, v in asdict(reading).items()}}
+        await self._emitter.page(STREAM, columns, _UNITS)
+        self._check(reading)
+        self._readings.append(TimedReading(now_s, reading))
+        while self._readings[0].time_s < now_s - _KEPT_S:
+            self._readings.popleft()
+        self._tracker.stage(reading.temperature_k, reading.setpoint_k)
+        async with self._news:
+            self._news.notify_all()
+
+    def _check(self, reading: StageReading) -> None:
+        """Raise if the reading cannot be trusted or is above what the rig allows."""
+        if reading.status_bits or math.isnan(reading.temperature_k):
+            message = f"its temperature cannot be trusted (status bits {reading.status_bits})"
+            raise InstrumentError("stage", message)
+        highest_k = self._channel.limits.temperature_k[1]
+        if reading.temperature_k > highest_k + _OVERSHOOT_K:
+            here, allowed = celsius(reading.temperature_k), celsius(highest_k)
+            raise LimitError(f"stage at {here:.1f} degC: the rig allows {allowed:.1f} degC")
+
+    async def next_reading(self) -> TimedReading:
+        """Return the next reading as soon as it is there."""
+        async with self._news:
+            await self._news.wait()
+        return self._readings[-1]
+
+    def since(self, time_s: float) -> list[TimedReading]:
+        """Return the readings from `time_s` on, oldest first."""
+        newest_first = takewhile(lambda entry: entry.time_s >= time_s, reversed(self._readings))
+        return list(newest_first)[::-1]
+
+    def mean_temperature_k(self, since_s: float) -> float:
+        """Return the mean temperature since an instant; the last reading if there was none."""
+        entries = self.since(since_s) or list(self._readings)[-1:]
+        if not entries:
+            return math.nan
+        return sum(entry.reading.temperature_k for entry in entries) / len(entries)

@@ -1,0 +1,1 @@
+"""The store of runs: written by a recorder, read by everyone."""

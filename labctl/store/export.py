@@ -1,0 +1,111 @@
+"""A run's streams as files that other programs read: CSV and Parquet.
+
+CSV: one file per stream. Two comment lines come first, the run and the units, then the header,
+then one line per point; `pandas.read_csv(file, comment="#")` reads it. Numbers have as many digits
+as bring the same float64 back, a missing one is `nan`. What is not columns (run_start, run_stop,
+events) goes to one JSON file beside them.
+
+Parquet: one file per stream, the unit in each field's metadata, run_start, run_stop, outcome and
+events as JSON in the schema's.
+
+A file appears under its name when it is whole and on disk, or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from labctl.store.reading import StoredRun
+
+
+def export_csv(run: StoredRun, directory: Path) -> list[Path]:
+    """Write each stream as `<run_id>_<stream>.csv`, the rest as `<run_id>.json`.
+
+    Returns:
+        The files written, the JSON file first.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    about = directory / f"{_safe(run.run_id)}.json"
+    with _whole_file(about) as part:
+        part.write_bytes(orjson.dumps(_about(run), option=orjson.OPT_INDENT_2))
+    return [about, *(_write_csv(run, stream, directory) for stream in run.streams())]
+
+
+def export_parquet(run: StoredRun, directory: Path) -> list[Path]:
+    """Write each stream as `<run_id>_<stream>.parquet`; return the files written."""
+    directory.mkdir(parents=True, exist_ok=True)
+    about = {f"labctl.{name}": orjson.dumps(value) for name, value in _about(run).items()}
+    return [_write_parquet(run, stream, directory, about) for stream in run.streams()]
+
+
+def _about(run: StoredRun) -> dict[str, Any]:
+    """Return everything about a run that is not a column."""
+    ending = run.ending
+    return {
+        "run_id": run.run_id,
+        "outcome": ending.outcome.value,
+        "ending": ending.sentence,
+        "run_start": run.start,
+        "run_stop": run.stop,
+        "events": run.events(),
+    }
+
+
+def _write_csv(run: StoredRun, stream: str, directory: Path) -> Path:
+    """Write one stream as CSV; return the file."""
+    path = directory / f"{_safe(run.run_id)}_{_safe(stream)}.csv"
+    columns, units = run.columns(stream), run.units(stream)
+    listed = ", ".join(f"{name}={units.get(name, '')}" for name in columns)
+    with _whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        file.write(f"# labctl run {run.run_id}, {run.outcome}; stream {stream}\n")
+        file.write(f"# units: {listed}\n")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+    return path
+
+
+def _write_parquet(run: StoredRun, stream: str, directory: Path, about: dict[str, bytes]) -> Path:
+    """Write one stream as Parquet; return the file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = directory / f"{_safe(run.run_id)}_{_safe(stream)}.parquet"
+    columns, units = run.columns(stream), run.units(stream)
+    fields = [
+        pa.field(name, pa.from_numpy_dtype(column.dtype), metadata={"unit": units.get(name, "")})
+        for name, column in columns.items()
+    ]
+    schema = pa.schema(fields, metadata={**about, "labctl.stream": stream})
+    table = pa.table(dict(columns), schema=schema)
+    with _whole_file(path) as part:
+        pq.write_table(table, part)
+    return path
+
+
+@contextmanager
+def _whole_file(path: Path) -> Generator[Path]:
+    """Give a temporary file to write; it takes its name once it is on disk, or vanishes."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _safe(name: str) -> str:
+    """Return a name that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip(".-") or "unnamed"

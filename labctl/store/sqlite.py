@@ -1,0 +1,314 @@
+"""The live store: one SQLite file, one row per document, readable while it is written.
+
+A frame is one row whose points are a little-endian float64 blob, point after point, so that the
+blobs of many frames join into one matrix. Every other document keeps its body as JSON. What
+readers ask for most (points per stream, units, the watermark) is counted in the transaction that
+adds the rows.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from contextlib import contextmanager
+from itertools import chain, groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from labctl.documents import Document, Kind, encode, points_of
+from labctl.errors import DocumentError, StoreError
+from labctl.store.transaction import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Sequence
+    from pathlib import Path
+
+STORE_NAME = "labctl.sqlite"
+"""The store's file name in a data directory."""
+
+_VERSION = 1
+_BUSY_TIMEOUT_S = 30.0
+
+_SCHEMA = """
+CREATE TABLE run (
+    id        INTEGER PRIMARY KEY,
+    run_id    TEXT NOT NULL UNIQUE,
+    watermark INTEGER NOT NULL DEFAULT -1,  -- everything from 0 to here is stored
+    last_seq  INTEGER NOT NULL DEFAULT -1   -- the highest seq stored
+);
+CREATE TABLE document (
+    run      INTEGER NOT NULL REFERENCES run,
+    seq      INTEGER NOT NULL,
+    kind     TEXT NOT NULL,
+    stream   TEXT NOT NULL,
+    n_points INTEGER NOT NULL,
+    body     TEXT NOT NULL,  -- JSON; of an event_page without its columns
+    names    TEXT,           -- JSON list of an event_page's column names
+    points   BLOB,           -- float64, little-endian, (n_points, n_columns)
+    PRIMARY KEY (run, seq)
+);
+CREATE TABLE stream (
+    run       INTEGER NOT NULL REFERENCES run,
+    name      TEXT NOT NULL,
+    is_frames INTEGER NOT NULL,  -- 1: frames of points, 0: events
+    first_seq INTEGER NOT NULL,
+    n_points  INTEGER NOT NULL,
+    units     TEXT,              -- JSON, from the descriptor
+    PRIMARY KEY (run, name, is_frames)
+);
+CREATE TABLE quarantine (
+    id       INTEGER PRIMARY KEY,
+    topic    TEXT NOT NULL,
+    line     BLOB NOT NULL,
+    problem  TEXT NOT NULL,
+    n_times  INTEGER NOT NULL DEFAULT 1,
+    first_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
+    UNIQUE (topic, line)
+);
+"""
+
+_INSERT = (
+    "INSERT INTO document (run, seq, kind, stream, n_points, body, names, points)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_COUNT = (
+    "INSERT INTO stream (run, name, is_frames, first_seq, n_points, units)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET n_points = n_points + excluded.n_points,"
+    " first_seq = min(first_seq, excluded.first_seq), units = coalesce(excluded.units, units)"
+)
+_QUARANTINE = (
+    "INSERT INTO quarantine (topic, line, problem) VALUES (?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET n_times = n_times + 1"
+)
+
+
+class _Row(NamedTuple):
+    """One document as the columns of its row, after run and seq."""
+
+    kind: str
+    stream: str
+    n_points: int
+    body: str
+    names: str | None
+    points: bytes | None
+
+
+class SqliteStore:
+    """The one writer of a store file; used from the thread that made it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{path}: cannot open the store: {error}") from error
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._connection.close()
+
+    def add(self, documents: Sequence[Document]) -> None:
+        """Store documents in one transaction; on disk when this returns.
+
+        A document that is stored already is passed over. One that differs from what is stored
+        under its run and seq goes to the quarantine: the first stays, neither is lost.
+
+        Raises:
+            StoreError: nothing of it was stored (disk full, file locked or damaged).
+            DocumentError: nothing was stored: a frame's columns are not of n_points each.
+        """
+        with self._transaction():
+            for run_id, group in groupby(sorted(documents, key=_place), attrgetter("run_id")):
+                self._add_to_run(run_id, list(group))
+
+    def watermark(self, run_id: str) -> int:
+        """Return the highest seq up to which everything from 0 is stored; -1 for nothing."""
+        with _as_store_error(self.path):
+            row = self._connection.execute(
+                "SELECT watermark FROM run WHERE run_id = ?", (run_id,)
+            ).fetchone()
+        return -1 if row is None else int(row[0])
+
+    def quarantine(self, topic: str, line: bytes, problem: str) -> None:
+        """Keep a line that is no document, byte for byte; the same line again is counted."""
+        with self._transaction():
+            self._connection.execute(_QUARANTINE, (topic, line, problem))
+
+    def _prepare(self) -> None:
+        """Set the file up for durable writes and concurrent readers; make the tables if new."""
+        with _as_store_error(self.path):
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+        with self._transaction():
+            check_version(self._connection, self.path, may_be_new=True)
+            if _version(self._connection) == 0:
+                for statement in _SCHEMA.split(";\n"):
+                    self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
+        """Commit what the body does, or nothing of it."""
+        with _as_store_error(self.path), transaction(self._connection):
+            yield
+
+    def _add_to_run(self, run_id: str, documents: Sequence[Document]) -> None:
+        """Add documents of one run, in order of seq."""
+        run = self._run_key(run_id)
+        stored = self._stored(run, documents[0].seq, documents[-1].seq)
+        fresh: dict[int, Document] = {}
+        for document in documents:
+            if document.seq in stored:
+                self._check_same(document, self._row_of(run, document.seq))
+            elif document.seq in fresh:
+                self._check_same(document, _row(fresh[document.seq]))
+            else:
+                fresh[document.seq] = document
+        if fresh:
+            self._insert(run, list(fresh.values()))
+
+    def _insert(self, run: int, documents: Sequence[Document]) -> None:
+        """Insert documents that are not stored yet and count them."""
+        self._connection.executemany(
+            _INSERT, ((run, document.seq, *_row(document)) for document in documents)
+        )
+        self._connection.executemany(_COUNT, ((run, *count) for count in _counts(documents)))
+        self._connection.execute(
+            "UPDATE run SET watermark = ?, last_seq = max(last_seq, ?) WHERE id = ?",
+            (self._advanced_watermark(run), documents[-1].seq, run),
+        )
+
+    def _run_key(self, run_id: str) -> int:
+        """Return the row id of a run, made now if it is new."""
+        self._connection.execute("INSERT OR IGNORE INTO run (run_id) VALUES (?)", (run_id,))
+        row = self._connection.execute("SELECT id FROM run WHERE run_id = ?", (run_id,))
+        return int(row.fetchone()[0])
+
+    def _stored(self, run: int, first_seq: int, last_seq: int) -> set[int]:
+        """Return which seqs of a range are stored."""
+        rows = self._connection.execute(
+            "SELECT seq FROM document WHERE run = ? AND seq BETWEEN ? AND ?",
+            (run, first_seq, last_seq),
+        )
+        return {seq for (seq,) in rows}
+
+    def _row_of(self, run: int, seq: int) -> _Row:
+        """Return a stored row."""
+        row = self._connection.execute(
+            "SELECT kind, stream, n_points, body, names, points FROM document"
+            " WHERE run = ? AND seq = ?",
+            (run, seq),
+        )
+        return _Row(*row.fetchone())
+
+    def _check_same(self, document: Document, stored: _Row) -> None:
+        """Quarantine a document that differs from the one stored in its place."""
+        row = _row(document)
+        if row != stored:
+            problem = f"run {document.run_id}: seq {document.seq} holds another document already"
+            topic = f"run/{document.run_id}"
+            self._connection.execute(_QUARANTINE, (topic, encode(document), problem))
+
+    def _advanced_watermark(self, run: int) -> int:
+        """Return the watermark, walked forward from where it stood to the first gap."""
+        (watermark,) = self._connection.execute(
+            "SELECT watermark FROM run WHERE id = ?", (run,)
+        ).fetchone()
+        rows = self._connection.execute(
+            "SELECT seq FROM document WHERE run = ? AND seq > ? ORDER BY seq", (run, watermark)
+        )
+        for (seq,) in rows:
+            if seq != watermark + 1:
+                break
+            watermark = seq
+        return int(watermark)
+
+
+def check_version(connection: sqlite3.Connection, path: Path, *, may_be_new: bool = False) -> None:
+    """Raise StoreError unless a file is a store of this version (or empty, if that may be)."""
+    version = _version(connection)
+    if version == 0 and not may_be_new:
+        raise StoreError(f"{path}: not a labctl store")
+    if version not in (0, _VERSION):
+        raise StoreError(
+            f"{path}: store version {version}, but this labctl reads version {_VERSION}"
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Return the schema version that a file claims; 0 for an empty one."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextmanager
+def _as_store_error(path: Path) -> Generator[None]:
+    """Turn SQLite's errors into StoreError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from error
+    except OverflowError as error:
+        raise DocumentError(f"a number of more than 64 bits: {error}") from error
+
+
+def _place(document: Document) -> tuple[str, int]:
+    """Return where a document belongs: its run and its seq."""
+    return document.run_id, document.seq
+
+
+def _row(document: Document) -> _Row:
+    """Return a document as the columns of its row."""
+    body = document.body
+    names = points = None
+    if document.kind is Kind.EVENT_PAGE:
+        names = _json(list(body["columns"]))
+        points = _packed(document)
+        body = {name: value for name, value in body.items() if name != "columns"}
+    return _Row(
+        kind=document.kind.value,
+        stream=document.stream,
+        n_points=points_of(document),
+        body=_json(body),
+        names=names,
+        points=points,
+    )
+
+
+def _packed(frame: Document) -> bytes:
+    """Return a frame's points as little-endian float64, point after point."""
+    columns, n_points = frame.body["columns"], points_of(frame)
+    if n_points < 0 or not columns or any(len(column) != n_points for column in columns.values()):
+        sizes = {name: len(column) for name, column in columns.items()}
+        raise DocumentError(
+            f"run {frame.run_id}: seq {frame.seq}: expected columns of {n_points}, got {sizes}"
+        )
+    values = chain.from_iterable(zip(*columns.values(), strict=True))
+    return struct.pack(f"<{n_points * len(columns)}d", *values)
+
+
+def _json(value: object) -> str:
+    """Return a value as JSON text."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def _counts(documents: Iterable[Document]) -> list[tuple[object, ...]]:
+    """Return what documents, in order of seq, add to the counts of each of their streams."""
+    counts: dict[tuple[str, bool], list[Any]] = {}
+    for document in documents:
+        if document.kind in (Kind.RUN_START, Kind.RUN_STOP):
+            continue
+        key = document.stream, document.kind is not Kind.EVENT
+        count = counts.setdefault(key, [document.seq, 0, None])
+        count[1] += points_of(document)
+        if document.kind is Kind.DESCRIPTOR:
+            count[2] = _json(document.body["units"])
+    return [(*key, *count) for key, count in counts.items()]

@@ -1,0 +1,1 @@
+"""The way of a document from a run to the store: outbox, MQTT, recorder."""

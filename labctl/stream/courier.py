@@ -1,0 +1,191 @@
+"""The MQTT thread's side of a link: takes documents over, keeps, carries and records them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import platform
+import secrets
+from collections import deque
+from contextlib import ExitStack, closing, suppress
+from typing import TYPE_CHECKING
+
+from labctl.errors import StreamError
+from labctl.store.sqlite import SqliteStore
+from labctl.stream.outbox import Entry, Outbox
+from labctl.stream.publisher import Publisher
+from labctl.stream.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from labctl.stream.mqtt import BrokerAddress
+
+_log = logging.getLogger(__name__)
+
+_GROUP_COMMIT_S = 0.005
+
+
+class Courier:
+    """Outbox, publisher and, with a store, the recorder of one process, on one asyncio loop.
+
+    `hand_over` may be called from another thread, everything else runs on the courier's loop. A
+    deque's append and popleft are atomic, so no lock is shared between the two.
+    """
+
+    def __init__(
+        self,
+        *,
+        outbox_path: Path,
+        rig: str,
+        address: BrokerAddress,
+        store_path: Path | None,
+        recorders: Collection[str],
+    ) -> None:
+        self.failure: StreamError | None = None
+        self.n_lost = 0
+        self._outbox_path = outbox_path
+        self._store_path = store_path
+        self._rig = rig
+        self._address = address
+        # A store of ours must have a document itself: another recorder on the same broker, and the
+        # same rig's name, says nothing about it.
+        self._recorder_id = _recorder_id(store_path) if store_path is not None else ""
+        self._recorders = recorders or ([self._recorder_id] if self._recorder_id else [])
+        self._inbox: deque[Entry] = deque()
+        self._is_woken = False
+        self._recorder: Recorder | None = None
+
+    @property
+    def n_waiting(self) -> int:
+        """How many documents have been handed over and are not on disk yet."""
+        return len(self._inbox)
+
+    @property
+    def problem(self) -> str | None:
+        """Why documents do not reach the store now; None while they do."""
+        recorder_problem = self._recorder.problem if self._recorder else None
+        return self._publisher.problem or recorder_problem
+
+    def hand_over(self, entry: Entry) -> None:
+        """Take a document, from any thread; it is on disk some 5 ms later, or after `commit`."""
+        self._inbox.append(entry)
+        if not self._is_woken:
+            self._is_woken = True
+            self.loop.call_soon_threadsafe(self._commit_soon)
+
+    def stop(self) -> None:
+        """End `serve`, from any thread."""
+        self.loop.call_soon_threadsafe(self._stopping.set)
+
+    async def serve(self, started: Future[None]) -> None:
+        """Carry documents until told to stop; `started` tells when it goes.
+
+        Raises:
+            StreamError: the outbox cannot be opened.
+            StoreError: the store cannot be opened.
+        """
+        self.loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        with ExitStack() as opened:
+            self._open(opened)
+            started.set_result(None)
+            await self._carry()
+            with suppress(StreamError):
+                self._commit()
+
+    def check(self) -> None:
+        """Raise StreamError if something has failed for good."""
+        if self.failure is not None:
+            raise StreamError(str(self.failure)) from self.failure
+
+    async def commit(self) -> None:
+        """Bring everything handed over so far to disk.
+
+        Raises:
+            StreamError: it cannot be done, now or earlier.
+        """
+        self._commit()
+
+    async def drain(self, timeout_s: float) -> int:
+        """Wait until recorders have everything, or so long; return how many documents are left."""
+        self._commit()
+        return await self._publisher.drained(timeout_s)
+
+    async def last_seq(self, run_id: str) -> int:
+        """Return the highest seq of a run that was ever in the outbox; -1 for none."""
+        self._commit()
+        return self._outbox.last_seq(run_id)
+
+    def _open(self, opened: ExitStack) -> None:
+        """Open outbox and store, make publisher and recorder."""
+        self._outbox = opened.enter_context(closing(Outbox(self._outbox_path)))
+        self._publisher = Publisher(
+            self._outbox,
+            self._address,
+            rig=self._rig,
+            session_id=secrets.token_hex(8),
+            recorders=self._recorders,
+        )
+        if self._store_path is not None:
+            store = opened.enter_context(closing(SqliteStore(self._store_path)))
+            self._recorder = Recorder(
+                store, self._address, recorder_id=self._recorder_id, rig=self._rig
+            )
+
+    async def _carry(self) -> None:
+        """Publish and record until told to stop; a service that breaks is a failure to be told."""
+        services = asyncio.create_task(self._run_services())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({services, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if services.done() and not services.cancelled():
+            error = services.exception()
+            self.failure = StreamError(f"publisher or recorder has failed: {error!r}")
+            _log.critical("publisher or recorder has failed", exc_info=error)
+            await stopping
+        services.cancel()
+        await asyncio.wait({services, stopping})
+
+    async def _run_services(self) -> None:
+        """Run recorder and publisher; the recorder first, so that it misses nothing."""
+        async with asyncio.TaskGroup() as group:
+            if self._recorder is not None:
+                group.create_task(self._recorder.run())
+                await self._recorder.ready.wait()
+            group.create_task(self._publisher.run())
+
+    def _commit_soon(self) -> None:
+        """Wait for more documents, for as long as a group commit may wait."""
+        self.loop.call_later(_GROUP_COMMIT_S, self._commit_in_time)
+
+    def _commit_in_time(self) -> None:
+        """Commit; a failure is kept for the next who asks."""
+        with suppress(StreamError):
+            self._commit()
+
+    def _commit(self) -> None:
+        """Put everything handed over so far into the outbox."""
+        # Before the queue is emptied: who appends from here on wakes the loop again.
+        self._is_woken = False
+        entries = [self._inbox.popleft() for _ in range(len(self._inbox))]
+        try:
+            self.check()
+            if entries:
+                self._outbox.append(entries)
+        except StreamError as error:
+            self.n_lost += len(entries)
+            if self.failure is None:
+                _log.critical("documents could not be kept: %s", error)
+                self.failure = error
+            raise
+        if entries:
+            self._publisher.documents_added()
+
+
+def _recorder_id(store_path: Path) -> str:
+    """Return the name of the recorder of a store: the same for every process that opens it."""
+    place = f"{platform.node()}:{store_path.resolve()}"
+    return f"store-{hashlib.sha256(place.encode()).hexdigest()[:12]}"

@@ -1,0 +1,175 @@
+"""The publisher: carries the outbox to the recorders and forgets what they have stored.
+
+At instrument speed each document travels alone and reads well in `mosquitto_sub`; while one
+message is under way the next documents gather, so that a backlog travels in bundles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
+
+import orjson
+
+from labctl.stream.mqtt import BrokerAddress, BrokerLostError, Connection, LastWill, Message
+from labctl.stream.reconnect import Reconnector
+from labctl.stream.topics import ANY, document_topic, rig_and_run, status_topic, watermark_topic
+from labctl.stream.transfer import MAX_DOCUMENTS, Transfer, next_message
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from labctl.stream.outbox import Outbox
+
+_GOODBYE_S = 1.0
+_MAX_WATERMARKS = 100
+
+
+class Publisher:
+    """Publishes an outbox on one broker; lives on the MQTT thread.
+
+    Args:
+        recorders: The recorders that must have stored a document before it may be forgotten; with
+            none named, any one will do.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        address: BrokerAddress,
+        *,
+        rig: str,
+        session_id: str,
+        recorders: Collection[str] = (),
+    ) -> None:
+        self._outbox = outbox
+        self._rig = rig
+        self._session_id = session_id
+        self._recorders = recorders
+        self._transfers: dict[str, Transfer] = {}
+        self._paced_until_s: float | None = None
+        self._has_work = asyncio.Event()
+        self._has_progressed = asyncio.Event()
+        will = LastWill(status_topic(rig), self._status("offline"))
+        self._reconnector = Reconnector("publisher", address, will=will)
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is being published now; None while the broker is there."""
+        return self._reconnector.problem
+
+    async def run(self) -> NoReturn:
+        """Publish for ever, through every loss of the broker."""
+        await self._reconnector.keep(self._session)
+
+    def documents_added(self) -> None:
+        """Say that the outbox holds something new."""
+        self._has_work.set()
+
+    async def drained(self, timeout_s: float) -> int:
+        """Wait until the outbox is empty, or so long; return how many documents are left."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._outbox.pending():
+                    self._has_progressed.clear()
+                    await self._has_progressed.wait()
+        return self._outbox.pending()
+
+    async def _session(self, connection: Connection) -> None:
+        """Publish and listen for watermarks until the connection breaks."""
+        await connection.subscribe(watermark_topic(self._rig, ANY))
+        await connection.publish(status_topic(self._rig), self._status("online"), retain=True)
+        for transfer in self._transfers.values():
+            transfer.rewind()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._listen(connection))
+                group.create_task(self._send(connection))
+        finally:
+            await self._say_goodbye(connection)
+
+    async def _say_goodbye(self, connection: Connection) -> None:
+        """Publish `offline`, which the last will does only for those who do not say goodbye."""
+        with suppress(BrokerLostError, TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                await connection.publish(
+                    status_topic(self._rig), self._status("offline"), retain=True
+                )
+
+    async def _send(self, connection: Connection) -> None:
+        """Send whatever may be sent; then wait for documents, watermarks or too long a silence."""
+        while True:
+            self._has_work.clear()
+            self._paced_until_s = None
+            sent = [await self._send_next(connection, run) for run in self._outbox.runs_pending()]
+            if any(sent):
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._next_wake_s()):
+                    await self._has_work.wait()
+
+    async def _send_next(self, connection: Connection, run_id: str) -> bool:
+        """Send the next message of a run if there is one and it may go; return whether it did."""
+        transfer = self._transfer(run_id)
+        now_s = asyncio.get_running_loop().time()
+        transfer.rewind_after_silence(now_s)
+        if not transfer.has_room:
+            return False
+        entries = next_message(
+            self._outbox.unacknowledged(run_id, after_seq=transfer.sent_seq, limit=MAX_DOCUMENTS)
+        )
+        if not entries:
+            return False
+        paced_until_s = transfer.waits_for_more(len(entries), now_s)
+        if paced_until_s is not None:
+            self._paced_until_s = min(paced_until_s, self._paced_until_s or paced_until_s)
+            return False
+        # Noted first: the watermark may come back before the broker's acknowledgement does.
+        transfer.message_sent(entries[-1].seq, now_s)
+        payload = b"\n".join(entry.line for entry in entries)
+        await connection.publish(document_topic(self._rig, run_id), payload)
+        return True
+
+    async def _listen(self, connection: Connection) -> None:
+        """Take watermarks; forget what they cover."""
+        while True:
+            messages = await connection.receive(_MAX_WATERMARKS)
+            for run_id in {run_id for run_id in map(self._take_watermark, messages) if run_id}:
+                self._outbox.forget(run_id, self._transfers[run_id].watermark)
+            for message in messages:
+                connection.acknowledge(message)
+            self._has_work.set()
+            self._has_progressed.set()
+
+    def _take_watermark(self, message: Message) -> str | None:
+        """Return the run whose watermark a message moves on; None if it does not."""
+        _, run_id = rig_and_run(message.topic)
+        transfer = self._transfers.get(run_id)
+        recorder_id, seq = _watermark(message.payload)
+        now_s = asyncio.get_running_loop().time()
+        if transfer is None or not transfer.committed(recorder_id, seq, now_s):
+            return None
+        return run_id
+
+    def _transfer(self, run_id: str) -> Transfer:
+        """Return the progress of a run, which begins now if it is new."""
+        return self._transfers.setdefault(run_id, Transfer(self._recorders))
+
+    def _next_wake_s(self) -> float | None:
+        """Return when a held-back message may go, or the first silence will have been too long."""
+        times = [transfer.resend_at_s for transfer in self._transfers.values()]
+        times.append(self._paced_until_s)
+        return min((time_s for time_s in times if time_s is not None), default=None)
+
+    def _status(self, state: str) -> bytes:
+        return orjson.dumps({"state": state, "session": self._session_id})
+
+
+def _watermark(payload: bytes) -> tuple[str, int]:
+    """Return the recorder and the seq of a watermark; one that makes no sense covers nothing."""
+    try:
+        body = orjson.loads(payload)
+        return str(body["recorder_id"]), int(body["committed"])
+    except (ValueError, KeyError, TypeError):
+        return "", -1

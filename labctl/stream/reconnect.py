@@ -1,0 +1,85 @@
+"""Being connected to a broker for as long as the process lives, whatever the broker does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import TYPE_CHECKING, NoReturn
+
+from labctl.errors import StoreError
+from labctl.stream.mqtt import BrokerAddress, BrokerLostError, Connection, LastWill, connected
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+_log = logging.getLogger(__name__)
+
+_FIRST_WAIT_S = 0.1
+_LONGEST_WAIT_S = 10.0
+
+
+class Reconnector:
+    """Opens a session on a broker, and another one when it ends.
+
+    `problem` says why there is no session now; None while there is one.
+    """
+
+    def __init__(self, name: str, address: BrokerAddress, *, will: LastWill | None = None) -> None:
+        self.problem: str | None = f"not connected to {address} yet"
+        self._name = name
+        self._address = address
+        self._will = will
+        self._random = secrets.SystemRandom()
+
+    async def keep(self, session: Callable[[Connection], Awaitable[None]]) -> NoReturn:
+        """Run a session on a new connection whenever the last one has ended; never returns."""
+        wait_s = _FIRST_WAIT_S
+        loop = asyncio.get_running_loop()
+        while True:
+            begun_s = loop.time()
+            await self._in_a_task(self._attempt(session))
+            if loop.time() - begun_s > _LONGEST_WAIT_S:
+                wait_s = _FIRST_WAIT_S
+            # Jitter: the clients of one broker that came back must not all knock at once.
+            await asyncio.sleep(wait_s * self._random.uniform(0.5, 1.5))
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+    async def _in_a_task(self, attempt: Coroutine[None, None, None]) -> None:
+        """Await an attempt so that the end of this task ends it, whatever the attempt makes of it.
+
+        A connection that breaks while it is being closed turns a cancellation into its own error;
+        awaited directly it would swallow the end of `keep`.
+        """
+        task = asyncio.create_task(attempt)
+        try:
+            await asyncio.wait({task})
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+        task.result()
+
+    async def _attempt(self, session: Callable[[Connection], Awaitable[None]]) -> None:
+        """Connect and run a session; report why it ended."""
+        try:
+            async with connected(self._address, will=self._will) as connection:
+                self._report(None)
+                await session(connection)
+        except* (BrokerLostError, StoreError) as group:
+            self._report("; ".join(str(error) for error in _leaves(group)))
+
+    def _report(self, problem: str | None) -> None:
+        """Log what has changed, once."""
+        if problem is None:
+            _log.info("%s: connected to %s", self._name, self._address)
+        elif problem != self.problem:
+            _log.warning("%s: %s; trying again", self._name, problem)
+        self.problem = problem
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the errors in a group of groups."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found

@@ -1,0 +1,27 @@
+"""The MQTT topics of documents; every other part of labctl's topic tree is not stream's affair."""
+
+from __future__ import annotations
+
+ANY = "+"
+"""Stands for every rig, or every run, in a topic to subscribe to."""
+
+
+def document_topic(rig: str, run_id: str) -> str:
+    """Return where the documents of a run are published."""
+    return f"labctl/{rig}/run/{run_id}/doc"
+
+
+def watermark_topic(rig: str, run_id: str) -> str:
+    """Return where recorders publish the watermark of a run."""
+    return f"labctl/{rig}/run/{run_id}/ack"
+
+
+def status_topic(rig: str) -> str:
+    """Return where a rig says, retained, whether it is online."""
+    return f"labctl/{rig}/status"
+
+
+def rig_and_run(topic: str) -> tuple[str, str]:
+    """Return the rig and the run that a document or watermark topic names."""
+    _, rig, _, run_id, _ = topic.split("/")
+    return rig, run_id

@@ -1,0 +1,113 @@
+"""How far one run has got on its way to the recorders: what to send next, what to send again.
+
+No I/O, and time is an argument. Messages go out one behind the other until a window of them waits
+for the watermark. If it stands still for 3 s, something is lost or nobody listens: all that it
+does not cover is sent again, one message at first, twice as many with each sign of life. A message
+that is not full waits until 50 ms after the last one: at an instrument's pace each document goes
+at once and alone, a flood of them in bundles, whose cost is per message.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from labctl.stream.outbox import Entry
+
+MAX_DOCUMENTS = 100
+"""How many documents a message carries at most."""
+
+_MAX_BYTES = 64 * 1024
+_PACE_S = 0.05
+_MAX_WINDOW = 100
+_SILENCE_S = 3.0
+
+
+class Transfer:
+    """The progress of one run towards the recorders that must have it.
+
+    Args:
+        recorders: Whose watermarks count: the lowest of theirs; with none named, anybody's.
+    """
+
+    def __init__(self, recorders: Collection[str] = ()) -> None:
+        self.watermark = -1
+        self.sent_seq = -1
+        self._highest_sent = -1
+        self._committed = dict.fromkeys(recorders, -1)
+        self._is_anybody = not recorders
+        self._in_flight: deque[int] = deque()
+        self._window = _MAX_WINDOW
+        self._waiting_since_s = 0.0
+        self._paced_until_s = 0.0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another message may be sent now."""
+        return len(self._in_flight) < self._window
+
+    @property
+    def resend_at_s(self) -> float | None:
+        """When silence will have lasted too long; None while nothing is under way."""
+        return self._waiting_since_s + _SILENCE_S if self._in_flight else None
+
+    def waits_for_more(self, n_documents: int, now_s: float) -> float | None:
+        """Return until when a message that is not full shall wait; None if it may go."""
+        is_early = n_documents < MAX_DOCUMENTS and now_s < self._paced_until_s
+        return self._paced_until_s if is_early else None
+
+    def message_sent(self, last_seq: int, now_s: float) -> None:
+        """Note that a message that ends with `last_seq` is on its way."""
+        if not self._in_flight:
+            self._waiting_since_s = now_s
+        self._paced_until_s = now_s + _PACE_S
+        self._in_flight.append(last_seq)
+        self.sent_seq = last_seq
+        self._highest_sent = max(self._highest_sent, last_seq)
+
+    def committed(self, recorder_id: str, seq: int, now_s: float) -> bool:
+        """Note a recorder's watermark; return whether the outbox may forget more than before.
+
+        A watermark counts only up to what was sent: nobody can have stored the rest.
+        """
+        if self._is_anybody or recorder_id in self._committed:
+            self._committed[recorder_id] = max(seq, self._committed.get(recorder_id, -1))
+        known = self._committed.values() or (-1,)
+        reached = min(max(known) if self._is_anybody else min(known), self._highest_sent)
+        if reached <= self.watermark:
+            return False
+        self.watermark = reached
+        self.sent_seq = max(self.sent_seq, reached)
+        self._waiting_since_s = now_s
+        self._window = min(2 * self._window, _MAX_WINDOW)
+        while self._in_flight and self._in_flight[0] <= reached:
+            self._in_flight.popleft()
+        return True
+
+    def rewind_after_silence(self, now_s: float) -> bool:
+        """Go back to the watermark if it has stood still for too long; return whether it has."""
+        is_silent = self.resend_at_s is not None and now_s >= self.resend_at_s
+        if is_silent:
+            self.rewind()
+            self._window = 1
+        return is_silent
+
+    def rewind(self) -> None:
+        """Go back to the watermark: whatever it does not cover may be lost."""
+        self.sent_seq = self.watermark
+        self._in_flight.clear()
+
+
+def next_message(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Return the first entries that fit one message: consecutive, at most 64 kB, at least one."""
+    sizes = 0
+    n_entries = 0
+    for offset, entry in enumerate(entries[:MAX_DOCUMENTS]):
+        sizes += len(entry.line) + 1
+        if entry.seq != entries[0].seq + offset or (offset and sizes > _MAX_BYTES):
+            break
+        n_entries += 1
+    return entries[:n_entries]

@@ -1,0 +1,1 @@
+"""Protocols: one experiment per file."""

@@ -1,0 +1,1 @@
+"""Simulated instruments, and the cells and stages they measure."""

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import math
+import random
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from labctl.documents import Document, Kind
+from labctl.errors import DocumentError, StoreError
+from labctl.store.reading import open_store
+from labctl.store.sqlite import STORE_NAME, SqliteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def rows(store: SqliteStore, query: str) -> list[Any]:
+    with closing(sqlite3.connect(store.path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_a_document_stored_twice_is_there_once(store, script):
+    store.add(script.whole())
+    store.add(script.whole()[:6])
+    assert rows(store, "SELECT count(*) FROM document") == [(6,)]
+    assert open_store(store.path).run().summary.n_points == 3
+
+
+def test_a_document_twice_in_one_batch_is_there_once(store, script):
+    script.whole()
+    store.add([*script.documents, *script.documents])
+    assert rows(store, "SELECT count(*) FROM document") == [(6,)]
+    assert rows(store, "SELECT count(*) FROM quarantine") == [(0,)]
+
+
+def test_another_document_in_a_taken_place_is_quarantined(store, script):
+    store.add(script.whole())
+    impostor = Document(script.run_id, 4, Kind.EVENT_PAGE, dict(script.documents[2].body))
+    store.add([impostor])
+    [(line, problem)] = rows(store, "SELECT line, problem FROM quarantine")
+    assert b'"n_points":2' in line
+    assert "seq 4 holds another document" in problem
+    assert open_store(store.path).run().columns("eis")["z_real_ohm"].tolist() == [100, 101, 102]
+
+
+def test_an_unknown_run_has_no_watermark(store):
+    assert store.watermark("nobody") == -1
+
+
+def test_the_watermark_stops_at_the_first_gap(store, script):
+    script.whole()
+    store.add([script.documents[seq] for seq in (0, 1, 3, 4)])
+    assert store.watermark(script.run_id) == 1
+
+
+def test_the_watermark_passes_a_gap_once_it_is_filled(store, script):
+    script.whole()
+    store.add([script.documents[seq] for seq in (0, 1, 3, 4)])
+    store.add([script.documents[2]])
+    assert store.watermark(script.run_id) == 4
+
+
+def test_without_its_first_document_a_run_has_no_watermark(store, script):
+    store.add(script.whole()[1:])
+    assert store.watermark(script.run_id) == -1
+
+
+def test_any_order_of_arrival_gives_the_same_run(store, script):
+    documents = list(script.whole())
+    random.Random(7).shuffle(documents)
+    for document in documents:
+        store.add([document])
+    run = open_store(store.path).run()
+    assert store.watermark(script.run_id) == 5
+    assert run.columns("eis")["time_s"].tolist() == [0, 0.5, 1]
+    assert run.streams() == ["eis"]
+
+
+def test_the_watermark_survives_reopening(store, script):
+    store.add(script.whole())
+    store.close()
+    again = SqliteStore(store.path)
+    assert again.watermark(script.run_id) == 5
+    again.close()
+
+
+def test_one_bad_frame_keeps_the_whole_batch_out(store, script):
+    script.start()
+    script.add(Kind.EVENT_PAGE, stream="eis", n_points=2, columns={"a": [1.0, 2.0], "b": [1.0]})
+    with pytest.raises(DocumentError, match="expected columns of 2"):
+        store.add(script.documents)
+    assert store.watermark(script.run_id) == -1
+
+
+def test_a_seq_of_more_than_64_bits_is_refused(store, script):
+    with pytest.raises(DocumentError, match="64 bits"):
+        store.add([Document(script.run_id, 2**63, Kind.EVENT, {"stream": "steps", "data": {}})])
+
+
+def test_numbers_come_back_to_the_last_bit(store, script):
+    values = [0.1, -0.0, 5e-324, 1.7976931348623157e308, math.inf, -math.inf, math.nan]
+    script.descriptor()
+    script.frame(*((float(i), value) for i, value in enumerate(values)))
+    store.add(script.documents)
+    column = open_store(store.path).run().columns("eis")["z_real_ohm"]
+    assert [value.hex() for value in column.tolist()] == [value.hex() for value in values]
+
+
+def test_the_same_bad_line_is_kept_once_and_counted(store):
+    for _ in range(3):
+        store.quarantine("labctl/rig/run/r/doc", b"\xff\x00 nonsense", "not JSON")
+    assert rows(store, "SELECT topic, line, problem, n_times FROM quarantine") == [
+        ("labctl/rig/run/r/doc", b"\xff\x00 nonsense", "not JSON", 3)
+    ]
+
+
+def test_two_writers_take_turns(store, script, other_script):
+    second = SqliteStore(store.path)
+    script.whole()
+    other_script.whole()
+    for mine, yours in zip(script.documents, other_script.documents, strict=True):
+        store.add([mine])
+        second.add([yours])
+    second.close()
+    assert [summary.n_points for summary in open_store(store.path).runs()] == [3, 3]
+
+
+def test_a_store_of_a_later_version_is_refused(tmp_path):
+    path = tmp_path / STORE_NAME
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="store version 99"):
+        SqliteStore(path)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    path = tmp_path / STORE_NAME
+    path.write_bytes(b"this is a text file, not a database" * 40)
+    with pytest.raises(StoreError, match="not a database"):
+        SqliteStore(path)
+
+
+def test_a_full_disk_is_a_store_error_and_leaves_the_store_whole(store, script):
+    store.add(script.whole()[:2])
+    (n_pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+    store._connection.execute(f"PRAGMA max_page_count = {n_pages}")
+    big = Document(script.run_id, 2, Kind.EVENT, {"stream": "steps", "data": {"x": "y" * 100_000}})
+    with pytest.raises(StoreError, match="full"):
+        store.add([big])
+    assert store.watermark(script.run_id) == 1
+
+
+WRITE_FOREVER = """
+import sys
+from pathlib import Path
+from labctl.documents import Document, Kind
+from labctl.store.sqlite import SqliteStore
+
+store = SqliteStore(Path(sys.argv[1]))
+seq = 0
+while True:
+    pages = [
+        Document("r", seq + i, Kind.EVENT_PAGE,
+                 {"stream": "eis", "n_points": 2, "columns": {"a": [seq + i, 0.5]}})
+        for i in range(3)
+    ]
+    store.add(pages)
+    seq += 3
+    print(seq - 1, flush=True)
+"""
+
+
+def test_what_add_has_stored_outlives_a_kill(tmp_path: Path):
+    path = tmp_path / STORE_NAME
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITE_FOREVER, str(path)], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        promised = [int(child.stdout.readline()) for _ in range(20)][-1]
+        child.kill()
+    store = SqliteStore(path)
+    watermark = store.watermark("r")
+    store.close()
+    points = open_store(path).run("r").columns("eis")
+    assert watermark >= promised
+    assert points["seq"].tolist() == [seq for seq in range(watermark + 1) for _ in range(2)]
+    assert points["a"][::2].tolist() == list(range(watermark + 1))

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from labctl.errors import BadInputError
+from labctl.stream.mqtt import (
+    PASSWORD_VARIABLE,
+    USERNAME_VARIABLE,
+    BrokerLostError,
+    broker_address,
+    connected,
+)
+
+
+def test_a_url_gives_host_port_and_credentials():
+    address = broker_address("mqtts://anna:p%40ss@broker.lab:8884")
+    assert (address.host, address.port, address.is_encrypted) == ("broker.lab", 8884, True)
+    assert (address.username, address.password) == ("anna", "p@ss")
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("mqtt", 1883), ("mqtts", 8883)])
+def test_each_scheme_has_its_port(scheme, port):
+    assert broker_address(f"{scheme}://localhost").port == port
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost", "localhost:1883", "mqtt://", "mqtt://localhost:x", "mqtt://h/path"]
+)
+def test_what_is_no_broker_url_is_refused(url):
+    with pytest.raises(BadInputError, match="expected mqtt://"):
+        broker_address(url)
+
+
+def test_credentials_may_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv(USERNAME_VARIABLE, "anna")
+    monkeypatch.setenv(PASSWORD_VARIABLE, "secret")
+    address = broker_address("mqtts://broker.lab")
+    assert (address.username, address.password) == ("anna", "secret")
+
+
+@pytest.mark.parametrize(
+    "url", ["mqtt://broker.lab", "mqtt://u:p@broker.lab", "mqtts://broker.lab", "mqtt://10.0.0.7"]
+)
+def test_a_broker_elsewhere_needs_tls_and_a_password(url, monkeypatch):
+    monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
+    with pytest.raises(BadInputError, match="another machine"):
+        broker_address(url)
+    assert broker_address(url, allow_insecure=True).port
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.1", "[::1]"])
+def test_a_broker_on_this_machine_needs_neither(host):
+    assert broker_address(f"mqtt://{host}").port == 1883
+
+
+def test_a_password_is_never_shown():
+    address = broker_address("mqtts://u:secret@broker.lab")
+    assert "secret" not in f"{address} {address!r}"
+    with pytest.raises(BadInputError) as caught:
+        broker_address("mqtt://u:secret@broker.lab:port")
+    assert "secret" not in str(caught.value)
+
+
+async def test_no_broker_at_the_address_is_said(free_port):
+    with pytest.raises(BrokerLostError, match=str(free_port)):
+        async with connected(broker_address(f"mqtt://127.0.0.1:{free_port}")):
+            pass
+
+
+async def test_a_server_that_never_answers_is_given_up_and_hung_up_on(monkeypatch):
+    monkeypatch.setattr("labctl.stream.mqtt._TIMEOUT_S", 0.1)
+    hung_up = asyncio.Event()
+
+    async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        hung_up.set()
+
+    async with await asyncio.start_server(be_silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(BrokerLostError, match="timed out"):
+            async with connected(broker_address(f"mqtt://127.0.0.1:{port}")):
+                pass
+        await asyncio.wait_for(hung_up.wait(), timeout=5)

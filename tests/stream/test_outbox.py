@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import orjson
+import pytest
+
+from labctl.documents import Document, Kind, encode
+from labctl.errors import DocumentError, StreamError
+from labctl.stream.outbox import Outbox, entry_of
+
+
+@pytest.fixture
+def outbox(outbox_path):
+    outbox = Outbox(outbox_path)
+    yield outbox
+    outbox.close()
+
+
+@pytest.fixture
+def entries(points):
+    return [entry_of(document) for document in points(5)]
+
+
+def seqs(outbox, run_id="r1", after_seq=-1, limit=100):
+    return [entry.seq for entry in outbox.unacknowledged(run_id, after_seq=after_seq, limit=limit)]
+
+
+def test_entries_come_back_in_order(outbox, entries):
+    outbox.append(entries[::-1])
+    assert outbox.unacknowledged("r1", after_seq=-1, limit=100) == entries
+    assert seqs(outbox, after_seq=1, limit=2) == [2, 3]
+
+
+def test_the_bytes_kept_are_the_bytes_on_the_wire(outbox, entries, points):
+    outbox.append(entries)
+    assert [entry.line for entry in outbox.unacknowledged("r1", after_seq=-1, limit=9)] == [
+        encode(document) for document in points(5)
+    ]
+
+
+def test_forgetting_stops_at_the_watermark(outbox, entries):
+    outbox.append(entries)
+    outbox.forget("r1", 2)
+    assert seqs(outbox) == [3, 4]
+    assert outbox.pending() == 2
+
+
+def test_each_run_is_forgotten_by_itself(outbox, points):
+    outbox.append([entry_of(document) for run in ("r1", "r2") for document in points(3, run)])
+    outbox.forget("r1", 2)
+    assert outbox.runs_pending() == ["r2"]
+    assert outbox.pending() == 3
+
+
+def test_the_same_entry_twice_is_kept_once(outbox, entries):
+    outbox.append(entries)
+    outbox.append(entries)
+    assert outbox.pending() == 5
+
+
+def test_one_seq_for_two_documents_is_refused_and_nothing_is_kept(outbox, entries):
+    outbox.append(entries[:1])
+    other = entries[0]._replace(line=b"{}")
+    with pytest.raises(StreamError, match="seq 0 is used for two documents"):
+        outbox.append([entries[1], other])
+    assert seqs(outbox) == [0]
+
+
+def test_what_was_kept_is_there_after_reopening(outbox, entries, outbox_path):
+    outbox.append(entries)
+    outbox.forget("r1", 0)
+    outbox.close()
+    with closing(Outbox(outbox_path)) as again:
+        assert seqs(again) == [1, 2, 3, 4]
+        assert again.pending() == 4
+        assert again.runs_pending() == ["r1"]
+
+
+def test_a_run_is_resumed_after_the_last_seq_it_ever_used(outbox, entries):
+    outbox.append(entries)
+    outbox.forget("r1", 4)
+    assert outbox.last_seq("r1") == 4
+    assert outbox.last_seq("never seen") == -1
+
+
+def test_a_second_process_is_refused(outbox, outbox_path):
+    code = (
+        "import sys; from pathlib import Path; from labctl.stream.outbox import Outbox\n"
+        "try: Outbox(Path(sys.argv[1]))\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    second = [sys.executable, "-c", code, str(outbox_path)]
+    result = subprocess.run(second, capture_output=True, text=True, check=True)
+    assert "StreamError" in result.stdout
+    assert "another process holds this outbox" in result.stdout
+
+
+def test_a_full_disk_is_a_stream_error_and_keeps_what_was_there(outbox, entries):
+    outbox.append(entries[:2])
+    (n_pages,) = outbox._connection.execute("PRAGMA page_count").fetchone()
+    outbox._connection.execute(f"PRAGMA max_page_count = {n_pages}")
+    big = entries[2]._replace(line=b"x" * 100_000)
+    with pytest.raises(StreamError, match="full"):
+        outbox.append([big])
+    assert seqs(outbox) == [0, 1]
+    assert outbox.pending() == 2
+
+
+def test_an_outbox_of_a_later_version_is_refused(outbox_path):
+    with closing(sqlite3.connect(outbox_path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StreamError, match="version 99"):
+        Outbox(outbox_path)
+
+
+def test_a_document_that_no_recorder_could_read_is_refused():
+    ragged = {"stream": "eis", "n_points": 2, "columns": {"a": [1.0]}}
+    with pytest.raises(DocumentError, match="column a"):
+        entry_of(Document("r1", 0, Kind.EVENT_PAGE, ragged))
+
+
+def test_a_run_id_that_cannot_be_a_topic_is_refused():
+    with pytest.raises(DocumentError, match="MQTT topic"):
+        entry_of(Document("r/1", 0, Kind.EVENT, {"stream": "s", "time": "", "data": {}}))
+
+
+def test_a_line_is_json_that_a_person_can_read(points):
+    line = entry_of(points(1)[0]).line
+    assert b"\n" not in line
+    assert orjson.loads(line)["body"]["columns"] == {"a": [0.0], "b": [0.5]}

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+
+import orjson
+import pytest
+
+from labctl.documents import encode
+from labctl.stream.link import Link
+from labctl.stream.mqtt import Connection, connected
+from labctl.stream.outbox import Outbox, entry_of
+from labctl.stream.publisher import Publisher
+from labctl.stream.topics import document_topic, status_topic, watermark_topic
+
+
+class Ear:
+    """A connection that plays the recorder, well or badly."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    async def hear(self) -> list[int]:
+        """Return the seqs of the next message."""
+        [message] = await self.connection.receive(1)
+        return [orjson.loads(line)["seq"] for line in message.payload.split(b"\n")]
+
+    async def say(self, committed: object, recorder_id: str = "ear") -> None:
+        watermark = orjson.dumps({"recorder_id": recorder_id, "committed": committed})
+        await self.connection.publish(watermark_topic("bench", "r1"), watermark)
+
+
+@pytest.fixture
+async def ear(broker):
+    async with connected(broker) as connection:
+        await connection.subscribe(document_topic("bench", "+"))
+        yield Ear(connection)
+
+
+@pytest.fixture
+def link(broker, url_of, outbox_path):
+    with Link(outbox_path=outbox_path, rig="bench", mqtt=url_of(broker)) as link:
+        yield link
+
+
+@pytest.fixture
+def picky_link(broker, url_of, outbox_path):
+    url = url_of(broker)
+    with Link(outbox_path=outbox_path, rig="bench", mqtt=url, recorders=["a", "b"]) as link:
+        yield link
+
+
+async def test_a_lone_document_travels_alone(link, ear, points):
+    document = points(1)[0]
+    await link.put(document)
+    [message] = await ear.connection.receive(1)
+    assert message.payload == encode(document)
+    assert message.topic == "labctl/bench/run/r1/doc"
+
+
+async def test_a_backlog_travels_in_bundles(outbox_path, broker, url_of, ear, points):
+    link = Link(outbox_path=outbox_path, rig="bench", mqtt=url_of(broker))
+    link.start()
+    for document in points(250):
+        await link.put(document)
+    heard = [seq for _ in range(3) for seq in await ear.hear()]
+    link.stop()
+    assert heard[0] == 0
+    assert heard == list(range(len(heard)))
+    assert len(heard) > 100
+
+
+async def test_the_brokers_word_alone_lets_nothing_be_forgotten(link, ear, points):
+    await link.put(points(1)[0])
+    assert await ear.hear() == [0]
+    assert await link.drain(0.05) == 1
+
+
+async def test_a_watermark_lets_it_be_forgotten(link, ear, points):
+    await link.put(points(1)[0])
+    await ear.hear()
+    await ear.say(0)
+    assert await link.drain(5) == 0
+
+
+async def test_a_lost_watermark_is_followed_by_a_resend(link, ear, points):
+    await link.put(points(1)[0])
+    assert [await ear.hear() for _ in range(3)] == [[0], [0], [0]]
+    await ear.say(0)
+    assert await link.drain(5) == 0
+
+
+async def test_only_what_the_watermark_does_not_cover_is_sent_again(link, ear, points):
+    for document in points(3):
+        await link.put(document)
+    await link.flush()
+    heard = []
+    while 2 not in heard:
+        heard += await ear.hear()
+    await ear.say(1)
+    while (again := await ear.hear()) != [2]:
+        assert again[-1] == 2
+    await ear.say(2)
+    assert await link.drain(5) == 0
+
+
+async def test_a_new_connection_sends_at_once_what_no_watermark_covers(
+    ear, broker, outbox_path, points, monkeypatch
+):
+    monkeypatch.setattr("labctl.stream.transfer._SILENCE_S", 60.0)
+    with closing(Outbox(outbox_path)) as outbox:
+        outbox.append([entry_of(document) for document in points(2)])
+        publisher = Publisher(outbox, broker, rig="bench", session_id="s1")
+        for _ in range(2):
+            async with connected(broker) as connection:
+                session = asyncio.create_task(publisher._session(connection))
+                assert await ear.hear() == [0, 1]
+                session.cancel()
+                await asyncio.wait([session])
+
+
+@pytest.mark.parametrize("nonsense", [10**9, "many", None, {"committed": 3}])
+async def test_a_watermark_beyond_what_was_sent_forgets_nothing_unsent(link, ear, points, nonsense):
+    await ear.say(nonsense)
+    await link.put(points(1)[0])
+    assert await ear.hear() == [0]
+    assert await link.drain(0.05) == 1
+
+
+async def test_every_required_recorder_must_have_it(picky_link, ear, points):
+    await picky_link.put(points(1)[0])
+    await ear.hear()
+    await ear.say(0, "a")
+    await ear.say(0, "somebody else")
+    assert await picky_link.drain(0.1) == 1
+    await ear.say(0, "b")
+    assert await picky_link.drain(5) == 0
+
+
+async def test_the_status_is_online_then_offline_with_one_session(broker, url_of, outbox_path):
+    async with connected(broker) as connection:
+        await connection.subscribe(status_topic("bench"))
+        link = Link(outbox_path=outbox_path, rig="bench", mqtt=url_of(broker))
+        link.start()
+        [online] = await connection.receive(1)
+        await asyncio.to_thread(link.stop)
+        [offline] = await connection.receive(1)
+    first, last = orjson.loads(online.payload), orjson.loads(offline.payload)
+    assert (first["state"], last["state"]) == ("online", "offline")
+    assert first["session"] == last["session"]
+
+
+async def test_the_status_is_retained(broker, link):
+    async with connected(broker) as early:
+        await early.subscribe(status_topic("bench"))
+        await early.receive(1)
+    async with connected(broker) as late:
+        await late.subscribe(status_topic("bench"))
+        [message] = await late.receive(1)
+    assert orjson.loads(message.payload)["state"] == "online"

@@ -1,0 +1,77 @@
+"""Joining the parts: what happens before a run begins."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labctl import assembly
+from labctl.clock import ScaledTimeLoop, run_on
+from labctl.errors import BadInputError
+from labctl.instruments.serving import DeviceServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any
+
+
+def request(folder: Path, **changes: Any) -> assembly.RunRequest:
+    given = {
+        "protocol": "temperature_eis",
+        "rig": folder / "rig.toml",
+        "sample": folder / "sample.toml",
+        "parameters": {"temperatures": ["26 degC"]},
+        "data": folder / "data",
+    }
+    return assembly.RunRequest(**{**given, **changes})
+
+
+@pytest.mark.realtime
+def test_a_heater_that_was_left_on_is_off_before_a_run_begins(
+    tmp_path: Path, write_bench: Callable[..., Path]
+) -> None:
+    folder = write_bench(tmp_path)
+
+    async def main() -> tuple[str, str]:
+        loop = asyncio.get_running_loop()
+        prepared = assembly.prepare(request(folder))
+        devices = assembly.simulated_devices(prepared.config, source="rig.toml")
+        start_s = loop.time()
+        servers = {name: DeviceServer(each, start_s=start_s) for name, each in devices.items()}
+        instruments = {}
+        for name, server in servers.items():
+            address = f"TCPIP::127.0.0.1::{await server.start()}::SOCKET"
+            old = prepared.config.instruments[name]
+            instruments[name] = old.model_copy(update={"address": address})
+        config = prepared.config.model_copy(update={"instruments": instruments})
+        stage = devices["stage"]
+        stage.connect(0.0)
+        stage.receive(b"SETP 1,350;RANGE 1,3\nRANGE? 1\n", 0.0)
+        left_on = stage.transmit(1.0).decode().strip()
+        stage.disconnect(1.0)
+        prepared = assembly.Prepared(**{**vars(prepared), "config": config})
+        async with assembly._open_rig(prepared) as (rig, _):
+            wire = rig.drivers["stage"]
+            reading = await wire.read()
+        for server in servers.values():
+            await server.stop()
+        now_s = loop.time() - start_s
+        stage.connect(now_s)
+        stage.receive(b"RANGE? 1\n", now_s)
+        assert reading.setpoint_k < 340.0
+        return left_on, stage.transmit(now_s + 1.0).decode().strip()
+
+    assert run_on(ScaledTimeLoop(20.0), main()) == ("3", "0")
+
+
+def test_a_run_id_is_used_once(
+    tmp_path: Path, write_bench: Callable[..., Path], quick: dict[str, Any]
+) -> None:
+    folder = write_bench(tmp_path)
+    twice = request(folder, parameters=quick, is_simulated=True, run_id="once")
+    assert assembly.run(twice, lambda _: None).undelivered == ""
+    with pytest.raises(BadInputError, match="run_id = 'once'"):
+        assembly.run(twice, lambda _: None)

@@ -1,0 +1,76 @@
+"""Documents: one line of JSON each, checked when read."""
+
+from __future__ import annotations
+
+import math
+
+import orjson
+import pytest
+
+from labctl.documents import Document, ExitStatus, Kind, Reason, decode, encode, points_of
+from labctl.errors import DocumentError
+
+PAGE = {"stream": "eis", "n_points": 2, "columns": {"f": [1.0, 2.0], "z": [0.5, 0.25]}}
+START = {"time": "2026-11-23T12:00:00+00:00", "protocol": "p", "parameters": {}, "sample": {}}
+
+
+def page(**changes: object) -> Document:
+    return Document(run_id="r", seq=3, kind=Kind.EVENT_PAGE, body={**PAGE, **changes})
+
+
+def test_a_document_survives_the_wire() -> None:
+    assert decode(encode(page())) == page()
+
+
+def test_a_document_is_one_line() -> None:
+    body = {"stream": "note", "time": "t", "data": {"text": "two\nlines"}}
+    assert b"\n" not in encode(Document("r", 0, Kind.EVENT, body))
+
+
+def test_nan_travels_as_null_and_comes_back_as_nan() -> None:
+    line = encode(page(columns={"f": [1.0, math.nan], "z": [math.nan, 2.0]}))
+    assert b"null" in line
+    columns = decode(line).body["columns"]
+    assert columns["f"][0] == 1.0
+    assert math.isnan(columns["f"][1])
+    assert math.isnan(columns["z"][0])
+
+
+def test_points_are_counted_in_frames_only() -> None:
+    assert points_of(page()) == 2
+    assert points_of(Document("r", 0, Kind.RUN_START, START)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"schema": 2}, "schema 1"),
+        ({"run_id": ""}, "run_id"),
+        ({"seq": -1}, "seq"),
+        ({"seq": True}, "seq"),
+        ({"kind": "stop"}, "kind"),
+        ({"body": []}, "body"),
+        ({"body": {**PAGE, "n_points": 3}}, "column f"),
+        ({"body": {**PAGE, "columns": {"f": [1.0]}}}, "column f"),
+        ({"body": {**PAGE, "columns": {"f": ["a", 1]}}}, "column f"),
+        ({"body": {"stream": "eis"}}, "n_points"),
+    ],
+)
+def test_a_bad_document_says_what_is_wrong(change: dict[str, object], complaint: str) -> None:
+    envelope = {**orjson.loads(encode(page())), **change}
+    with pytest.raises(DocumentError, match=complaint):
+        decode(orjson.dumps(envelope))
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"12"])
+def test_what_is_no_document_is_refused(line: bytes) -> None:
+    with pytest.raises(DocumentError):
+        decode(line)
+
+
+def test_only_a_completed_run_is_a_success() -> None:
+    assert [reason for reason in Reason if reason.exit_status is ExitStatus.SUCCESS] == [
+        Reason.COMPLETED
+    ]
+    assert Reason.TRUNCATED.exit_status is ExitStatus.FAIL
+    assert Reason.ABORTED.exit_status is ExitStatus.ABORT
