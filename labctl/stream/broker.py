@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _USERNAME = "labctl"
+_GOODBYE_S = 10.0
+
+_log = logging.getLogger(__name__)
 
 # amqtt tells every connection and every late acknowledgement; what matters of it is noticed, and
 # told, by publisher and recorder.
@@ -99,7 +102,9 @@ class EmbeddedBroker:
             return
         if self._loop is not None and self._stopping is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+        self._thread.join(_GOODBYE_S)
+        if self._thread.is_alive():
+            _log.warning("the embedded broker does not end; the process will end it")
         self._thread = None
         self._loop = None
 

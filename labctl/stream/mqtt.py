@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import socket
 import ssl
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
@@ -25,10 +26,17 @@ from paho.mqtt.reasoncodes import ReasonCode
 from labctl.errors import BadInputError, StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Coroutine, Generator
+
+_T = TypeVar("_T")
 
 USERNAME_VARIABLE = "LABCTL_MQTT_USERNAME"
 PASSWORD_VARIABLE = "LABCTL_MQTT_PASSWORD"  # noqa: S105 (the name of the variable)
+
+# What the client has to say comes as an exception, too; the log has the answers to calls that were
+# cancelled meanwhile.
+_client_log = logging.getLogger(f"{__name__}.client")
+_client_log.setLevel(logging.CRITICAL)
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _TIMEOUT_S = 10.0
@@ -130,24 +138,19 @@ class _Client(aiomqtt.Client):
     """aiomqtt's client with the manual acknowledgement that paho has and aiomqtt hides."""
 
     async def __aenter__(self) -> Self:
-        self._has_tried = asyncio.Event()
+        # aiomqtt connects on another thread, which goes on when this call is cancelled: its socket
+        # would open behind our back. So the attempt is let finish first.
+        connecting = asyncio.create_task(super().__aenter__())
         try:
-            return await super().__aenter__()
+            await asyncio.wait({connecting})
+            return await connecting
         except BaseException:
-            # aiomqtt connects on another thread, which goes on when this call is cancelled: its
-            # socket would open behind our back.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_CONNECT_S):
-                    await self._has_tried.wait()
+            await asyncio.wait({connecting}, timeout=_CONNECT_S)
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
             # A broker that took the connection and never answered would keep the socket open.
             self._client.disconnect()
             raise
-
-    def _client_connect(self) -> None:
-        try:
-            super()._client_connect()
-        finally:
-            self._loop.call_soon_threadsafe(self._has_tried.set)
 
     def acknowledge_by_hand(self) -> None:
         self._client.manual_ack_set(on=True)
@@ -168,7 +171,7 @@ class Connection:
     ) -> None:
         """Publish; at QoS 1 returns when the broker says it has the message. It may lie."""
         with _as_broker_lost():
-            await self._client.publish(topic, payload, qos=qos, retain=retain)
+            await in_a_task(self._client.publish(topic, payload, qos=qos, retain=retain))
 
     async def subscribe(self, topic: str) -> None:
         """Ask for the messages of a topic, at QoS 1.
@@ -177,7 +180,7 @@ class Connection:
             BrokerLostError: the broker refuses.
         """
         with _as_broker_lost():
-            granted = await self._client.subscribe(topic, qos=1)
+            granted = await in_a_task(self._client.subscribe(topic, qos=1))
         if any(isinstance(code, ReasonCode) and code.is_failure for code in granted):
             raise BrokerLostError(f"the broker refuses a subscription to {topic}")
 
@@ -200,6 +203,22 @@ class Connection:
         self._client.acknowledge(message.number, message.qos)
 
 
+async def in_a_task(work: Coroutine[None, None, _T]) -> _T:
+    """Return what some work returns, and be cancelled when asked to, whatever the work makes of it.
+
+    Work on a connection swallows cancellations: asyncio.wait_for, which the client uses, forgets
+    one that comes together with the answer (before Python 3.12), and a connection that breaks while
+    it is being closed raises its own error instead.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task})
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    return task.result()
+
+
 @asynccontextmanager
 async def connected(
     address: BrokerAddress, *, will: LastWill | None = None
@@ -220,6 +239,7 @@ async def connected(
         tls_context=ssl.create_default_context() if address.is_encrypted else None,
         timeout=_TIMEOUT_S,
         keepalive=_KEEPALIVE_S,
+        logger=_client_log,
         # Else a small packet waits 40 ms for the other side's delayed TCP acknowledgement.
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     )

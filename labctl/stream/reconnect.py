@@ -8,10 +8,17 @@ import secrets
 from typing import TYPE_CHECKING, NoReturn
 
 from labctl.errors import StoreError
-from labctl.stream.mqtt import BrokerAddress, BrokerLostError, Connection, LastWill, connected
+from labctl.stream.mqtt import (
+    BrokerAddress,
+    BrokerLostError,
+    Connection,
+    LastWill,
+    connected,
+    in_a_task,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
 _log = logging.getLogger(__name__)
 
@@ -38,26 +45,12 @@ class Reconnector:
         loop = asyncio.get_running_loop()
         while True:
             begun_s = loop.time()
-            await self._in_a_task(self._attempt(session))
+            await in_a_task(self._attempt(session))
             if loop.time() - begun_s > _LONGEST_WAIT_S:
                 wait_s = _FIRST_WAIT_S
             # Jitter: the clients of one broker that came back must not all knock at once.
             await asyncio.sleep(wait_s * self._random.uniform(0.5, 1.5))
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-
-    async def _in_a_task(self, attempt: Coroutine[None, None, None]) -> None:
-        """Await an attempt so that the end of this task ends it, whatever the attempt makes of it.
-
-        A connection that breaks while it is being closed turns a cancellation into its own error;
-        awaited directly it would swallow the end of `keep`.
-        """
-        task = asyncio.create_task(attempt)
-        try:
-            await asyncio.wait({task})
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-        task.result()
 
     async def _attempt(self, session: Callable[[Connection], Awaitable[None]]) -> None:
         """Connect and run a session; report why it ended."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -215,6 +216,16 @@ def test_stopping_leaves_no_thread(link):
     link.stop()
     assert before - threading.active_count() >= 2
     assert not [t.name for t in threading.enumerate() if t.name.startswith(("labctl", "asyncio"))]
+
+
+def test_a_link_can_be_stopped_at_any_moment_of_its_start(outbox_path, store_path):
+    moments_s = random.Random(20261125)
+    for _ in range(40):
+        link = Link(outbox_path=outbox_path, rig="bench", store_path=store_path)
+        link.start()
+        threading.Event().wait(moments_s.uniform(0, 0.03))
+        link.stop()
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("labctl")]
 
 
 def test_without_a_broker_there_must_be_a_store(outbox_path):

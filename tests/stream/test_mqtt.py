@@ -85,3 +85,18 @@ async def test_a_server_that_never_answers_is_given_up_and_hung_up_on(monkeypatc
             async with connected(broker_address(f"mqtt://127.0.0.1:{port}")):
                 pass
         await asyncio.wait_for(hung_up.wait(), timeout=5)
+
+
+async def test_a_cancellation_that_comes_with_the_answer_is_not_swallowed(broker):
+    async with connected(broker) as connection:
+        subscribing = asyncio.create_task(connection.subscribe("labctl/bench/run/+/doc"))
+        client = connection._client._client
+        told = client.on_subscribe
+
+        def answered(*arguments) -> None:
+            told(*arguments)
+            subscribing.cancel()
+
+        client.on_subscribe = answered
+        await asyncio.wait({subscribing}, timeout=5)
+    assert subscribing.cancelled()
