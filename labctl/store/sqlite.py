@@ -29,6 +29,7 @@ STORE_NAME = "labctl.sqlite"
 """The store's file name in a data directory."""
 
 _VERSION = 1
+_PAGES_PER_CHECKPOINT = 4000  # 16 MB
 _BUSY_TIMEOUT_S = 30.0
 
 _SCHEMA = """
@@ -148,6 +149,7 @@ class SqliteStore:
         with _as_store_error(self.path):
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_PER_CHECKPOINT}")
         with self._transaction():
             check_version(self._connection, self.path, may_be_new=True)
             if _version(self._connection) == 0:

@@ -8,7 +8,7 @@ The bytes in the outbox are the bytes on the wire.
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labctl.documents import decode, encode
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from labctl.documents import Document
 
 _VERSION = 1
+_PAGES_PER_CHECKPOINT = 4000  # 16 MB
 
 _SCHEMA = """
 CREATE TABLE document (
@@ -97,18 +98,24 @@ class Outbox:
             self._connection.executemany(_APPENDED, last_seqs.items())
         self._n_pending += n_new
 
-    def unacknowledged(self, run_id: str, *, after_seq: int, limit: int) -> list[Entry]:
-        """Return up to `limit` entries of a run that come after a seq, in order."""
-        rows = self._rows(
-            "SELECT run_id, seq, line FROM document WHERE run_id = ? AND seq > ?"
-            " ORDER BY seq LIMIT ?",
-            (run_id, after_seq, limit),
-        )
-        return [Entry(*row) for row in rows]
+    def unacknowledged(self, run_id: str, *, after_seq: int) -> Generator[Entry]:
+        """Give the entries of a run that come after a seq, in order, each read when asked for.
+
+        Nothing may be appended or forgotten while it is in use.
+        """
+        query = "SELECT run_id, seq, line FROM document WHERE run_id = ? AND seq > ? ORDER BY seq"
+        with (
+            self._as_stream_error(),
+            closing(self._connection.execute(query, (run_id, after_seq))) as rows,
+        ):
+            yield from map(Entry._make, rows)
 
     def forget(self, run_id: str, up_to_seq: int) -> None:
-        """Drop what recorders have stored: a run's entries up to their watermark."""
-        with self._transaction():
+        """Drop what recorders have stored: a run's entries up to their watermark.
+
+        Not brought to disk at once: what a power cut brings back is only sent once more.
+        """
+        with self._relaxed(), self._transaction():
             cursor = self._connection.execute(
                 "DELETE FROM document WHERE run_id = ? AND seq <= ?", (run_id, up_to_seq)
             )
@@ -140,6 +147,7 @@ class Outbox:
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_PER_CHECKPOINT}")
         with self._transaction():
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, _VERSION):
@@ -168,6 +176,16 @@ class Outbox:
     def _rows(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
         with self._as_stream_error():
             return self._connection.execute(query, parameters).fetchall()
+
+    @contextmanager
+    def _relaxed(self) -> Generator[None]:
+        """Let a commit return before it is on disk; the next one takes it along."""
+        with self._as_stream_error():
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                yield
+            finally:
+                self._connection.execute("PRAGMA synchronous = FULL")
 
     @contextmanager
     def _transaction(self) -> Generator[None]:

@@ -7,7 +7,7 @@ message is under way the next documents gather, so that a backlog travels in bun
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import orjson
@@ -15,7 +15,7 @@ import orjson
 from labctl.stream.mqtt import BrokerAddress, BrokerLostError, Connection, LastWill, Message
 from labctl.stream.reconnect import Reconnector
 from labctl.stream.topics import ANY, document_topic, rig_and_run, status_topic, watermark_topic
-from labctl.stream.transfer import MAX_DOCUMENTS, Transfer, next_message
+from labctl.stream.transfer import Transfer, next_message
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -99,37 +99,38 @@ class Publisher:
 
     async def _send(self, connection: Connection) -> None:
         """Send whatever may be sent; then wait for documents, watermarks or too long a silence."""
-        while True:
-            self._has_work.clear()
-            self._paced_until_s = None
-            sent = [await self._send_next(connection, run) for run in self._outbox.runs_pending()]
-            if any(sent):
-                continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(self._next_wake_s()):
-                    await self._has_work.wait()
+        async with asyncio.TaskGroup() as under_way:
+            while True:
+                self._has_work.clear()
+                self._paced_until_s = None
+                messages = [self._next_message(run_id) for run_id in self._outbox.runs_pending()]
+                for topic, payload in filter(None, messages):
+                    under_way.create_task(connection.publish(topic, payload))
+                if any(messages):
+                    await asyncio.sleep(0)
+                    continue
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(self._next_wake_s()):
+                        await self._has_work.wait()
 
-    async def _send_next(self, connection: Connection, run_id: str) -> bool:
-        """Send the next message of a run if there is one and it may go; return whether it did."""
+    def _next_message(self, run_id: str) -> tuple[str, bytes] | None:
+        """Return topic and payload of the next message of a run; None if none may go now."""
         transfer = self._transfer(run_id)
         now_s = asyncio.get_running_loop().time()
         transfer.rewind_after_silence(now_s)
         if not transfer.has_room:
-            return False
-        entries = next_message(
-            self._outbox.unacknowledged(run_id, after_seq=transfer.sent_seq, limit=MAX_DOCUMENTS)
-        )
+            return None
+        with closing(self._outbox.unacknowledged(run_id, after_seq=transfer.sent_seq)) as waiting:
+            entries, is_full = next_message(waiting)
         if not entries:
-            return False
-        paced_until_s = transfer.waits_for_more(len(entries), now_s)
+            return None
+        paced_until_s = transfer.waits_for_more(is_full=is_full, now_s=now_s)
         if paced_until_s is not None:
             self._paced_until_s = min(paced_until_s, self._paced_until_s or paced_until_s)
-            return False
+            return None
         # Noted first: the watermark may come back before the broker's acknowledgement does.
         transfer.message_sent(entries[-1].seq, now_s)
-        payload = b"\n".join(entry.line for entry in entries)
-        await connection.publish(document_topic(self._rig, run_id), payload)
-        return True
+        return document_topic(self._rig, run_id), b"\n".join(entry.line for entry in entries)
 
     async def _listen(self, connection: Connection) -> None:
         """Take watermarks; forget what they cover."""

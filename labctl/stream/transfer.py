@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable
 
     from labctl.stream.outbox import Entry
 
@@ -54,10 +54,9 @@ class Transfer:
         """When silence will have lasted too long; None while nothing is under way."""
         return self._waiting_since_s + _SILENCE_S if self._in_flight else None
 
-    def waits_for_more(self, n_documents: int, now_s: float) -> float | None:
+    def waits_for_more(self, *, is_full: bool, now_s: float) -> float | None:
         """Return until when a message that is not full shall wait; None if it may go."""
-        is_early = n_documents < MAX_DOCUMENTS and now_s < self._paced_until_s
-        return self._paced_until_s if is_early else None
+        return self._paced_until_s if not is_full and now_s < self._paced_until_s else None
 
     def message_sent(self, last_seq: int, now_s: float) -> None:
         """Note that a message that ends with `last_seq` is on its way."""
@@ -101,13 +100,20 @@ class Transfer:
         self._in_flight.clear()
 
 
-def next_message(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """Return the first entries that fit one message: consecutive, at most 64 kB, at least one."""
-    sizes = 0
-    n_entries = 0
-    for offset, entry in enumerate(entries[:MAX_DOCUMENTS]):
-        sizes += len(entry.line) + 1
-        if entry.seq != entries[0].seq + offset or (offset and sizes > _MAX_BYTES):
-            break
-        n_entries += 1
-    return entries[:n_entries]
+def next_message(entries: Iterable[Entry]) -> tuple[list[Entry], bool]:
+    """Return the first entries that fit one message, and whether they fill it.
+
+    They are consecutive, of at most 64 kB unless it is a single one, and no further entry is read
+    than tells that it does not fit.
+    """
+    message: list[Entry] = []
+    size = 0
+    for entry in entries:
+        size += len(entry.line) + 1
+        is_next = not message or entry.seq == message[-1].seq + 1
+        if not is_next or (message and size > _MAX_BYTES):
+            return message, True
+        message.append(entry)
+        if len(message) == MAX_DOCUMENTS:
+            return message, True
+    return message, False

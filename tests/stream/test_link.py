@@ -43,7 +43,7 @@ async def put_all(link: Link, documents: Sequence[Document]) -> None:
 
 def kept(outbox_path, run_id="r1"):
     with closing(Outbox(outbox_path)) as outbox:
-        return [e.seq for e in outbox.unacknowledged(run_id, after_seq=-1, limit=10_000)]
+        return [entry.seq for entry in outbox.unacknowledged(run_id, after_seq=-1)]
 
 
 async def test_what_is_put_is_recorded_without_sending_anything_twice(

@@ -25,19 +25,19 @@ def entries(points):
     return [entry_of(document) for document in points(5)]
 
 
-def seqs(outbox, run_id="r1", after_seq=-1, limit=100):
-    return [entry.seq for entry in outbox.unacknowledged(run_id, after_seq=after_seq, limit=limit)]
+def seqs(outbox, run_id="r1", after_seq=-1):
+    return [entry.seq for entry in outbox.unacknowledged(run_id, after_seq=after_seq)]
 
 
 def test_entries_come_back_in_order(outbox, entries):
     outbox.append(entries[::-1])
-    assert outbox.unacknowledged("r1", after_seq=-1, limit=100) == entries
-    assert seqs(outbox, after_seq=1, limit=2) == [2, 3]
+    assert list(outbox.unacknowledged("r1", after_seq=-1)) == entries
+    assert seqs(outbox, after_seq=1) == [2, 3, 4]
 
 
 def test_the_bytes_kept_are_the_bytes_on_the_wire(outbox, entries, points):
     outbox.append(entries)
-    assert [entry.line for entry in outbox.unacknowledged("r1", after_seq=-1, limit=9)] == [
+    assert [entry.line for entry in outbox.unacknowledged("r1", after_seq=-1)] == [
         encode(document) for document in points(5)
     ]
 

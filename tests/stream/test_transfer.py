@@ -94,21 +94,47 @@ def entries(*seqs: int, size: int = 10) -> list[Entry]:
     return [Entry("r1", seq, b"x" * size) for seq in seqs]
 
 
-def test_a_message_holds_a_hundred_documents():
-    assert len(next_message(entries(*range(150)))) == 100
+def test_a_message_of_a_hundred_documents_is_full():
+    message, is_full = next_message(entries(*range(150)))
+    assert len(message) == 100
+    assert is_full
 
 
 def test_a_message_ends_before_a_gap():
-    assert [entry.seq for entry in next_message(entries(3, 4, 6))] == [3, 4]
+    message, is_full = next_message(entries(3, 4, 6))
+    assert [entry.seq for entry in message] == [3, 4]
+    assert is_full
 
 
-def test_a_message_holds_at_most_64_kilobytes():
-    assert len(next_message(entries(*range(10), size=20_000))) == 3
+def test_a_message_of_64_kilobytes_is_full():
+    message, is_full = next_message(entries(*range(10), size=20_000))
+    assert len(message) == 3
+    assert is_full
+
+
+def test_a_message_with_room_for_more_may_wait_for_it():
+    message, is_full = next_message(entries(0, 1, 2))
+    assert len(message) == 3
+    assert not is_full
 
 
 def test_a_document_too_large_for_any_message_goes_alone():
-    assert len(next_message(entries(0, 1, size=100_000))) == 1
+    assert len(next_message(entries(0, 1, size=100_000))[0]) == 1
+
+
+def test_no_more_is_read_than_fits():
+    read = iter(entries(*range(10), size=20_000))
+    next_message(read)
+    assert next(read).seq == 4
 
 
 def test_nothing_to_send_is_no_message():
-    assert not next_message([])
+    assert next_message([]) == ([], False)
+
+
+def test_a_message_that_is_not_full_waits_for_more_and_a_full_one_does_not():
+    transfer = Transfer()
+    transfer.message_sent(9, now_s=1.0)
+    assert transfer.waits_for_more(is_full=False, now_s=1.01) == pytest.approx(1.05)
+    assert transfer.waits_for_more(is_full=True, now_s=1.01) is None
+    assert transfer.waits_for_more(is_full=False, now_s=1.06) is None
