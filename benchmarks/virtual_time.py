@@ -25,7 +25,7 @@ import numpy as np
 
 from labctl import assembly
 from labctl.analysis.impedance import fit_impedance
-from labctl.documents import Document, Kind, encode
+from labctl.documents import Document, Kind, Room, encode
 from labctl.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -47,6 +47,14 @@ class KeepingSink:
 
     async def flush(self) -> None:
         """Have nothing to do."""
+
+    @property
+    def room(self) -> Room:
+        """As much room as there is memory."""
+        return Room.PLENTY
+
+    async def room_again(self) -> None:
+        """Have nothing to wait for."""
 
 
 def _request(folder: Path, *, n_temperatures: int) -> assembly.RunRequest:

@@ -13,13 +13,15 @@ import signal
 import sys
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from labctl.clock import RunClock, ScaledTimeLoop, VirtualTimeLoop, run_on, utc_now
 from labctl.config import RigConfig, SampleConfig, load, load_rig, read_toml, validate
-from labctl.errors import BadInputError, LabctlError, UnsafeError
+from labctl.documents import Room
+from labctl.errors import BadInputError, LabctlError, StreamError, UnsafeError
 from labctl.instruments import registry
 from labctl.instruments.in_process import InProcessTransport
 from labctl.instruments.rig import Rig
@@ -27,11 +29,13 @@ from labctl.instruments.transport import VisaTransport
 from labctl.run.check import CheckedStep, check_plan
 from labctl.run.executor import SAFE_STATE_TIMEOUT_S, Ending, Executor, RunOrder
 from labctl.run.protocol import Protocol
+from labctl.run.resumption import persons_word
 from labctl.store.sqlite import STORE_NAME
 from labctl.stream.link import Link
+from labctl.stream.outbox import OutboxLimits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
     from datetime import datetime
 
     from labctl.clock import ParkingLot
@@ -212,9 +216,16 @@ def run(request: RunRequest, observer: Callable[[Progress], None]) -> RunReport:
         rig=prepared.config.name,
         mqtt=request.mqtt or prepared.config.mqtt.url,
         store_path=request.data / STORE_NAME,
+        limits=_outbox_limits(prepared.config),
     )
     loop = _loop(request)
     return run_on(loop, _main(prepared, link, observer))
+
+
+def _outbox_limits(config: RigConfig) -> OutboxLimits:
+    return OutboxLimits(
+        ceiling_bytes=config.outbox.ceiling, reserve_bytes=int(config.outbox.reserve)
+    )
 
 
 def _loop(request: RunRequest) -> asyncio.AbstractEventLoop:
@@ -245,6 +256,7 @@ async def _main(prepared: Prepared, link: Link, observer: Callable[[Progress], N
         # The link first: where another run holds it, its instruments must not hear from this one.
         with link:
             await _check_run_id(prepared, link)
+            _check_room(link)
             async with _open_rig(prepared) as (rig, identities):
                 executed = await _execute(prepared, rig, identities, link, observer)
             pending = await link.drain(_DRAIN_TIMEOUT_S)
@@ -267,6 +279,15 @@ async def _check_run_id(prepared: Prepared, link: Link) -> None:
     run_id = prepared.request.run_id
     if run_id is not None and await link.last_seq(run_id) >= 0:
         raise BadInputError(f"run_id = {run_id!r}: there is such a run already")
+
+
+def _check_room(link: Link) -> None:
+    """Refuse to begin what would have to pause at its first step."""
+    if link.room is Room.NONE:
+        raise StreamError(
+            "no room for data: the disk is full, or the outbox is at its ceiling with what no "
+            "recorder has stored yet"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,8 +337,9 @@ async def _execute(
 
 def _order(prepared: Prepared) -> RunOrder:
     request = prepared.request
+    run_id = request.run_id or new_run_id(prepared.sample.name)
     return RunOrder(
-        run_id=request.run_id or new_run_id(prepared.sample.name),
+        run_id=run_id,
         protocol=prepared.protocol,
         parameters=prepared.parameters,
         sample=prepared.sample,
@@ -329,7 +351,19 @@ def _order(prepared: Prepared) -> RunOrder:
             "python_version": platform.python_version(),
         },
         telemetry_interval_s=prepared.config.telemetry_interval,
+        may_resume=_may_resume(prepared, run_id),
     )
+
+
+def _may_resume(prepared: Prepared, run_id: str) -> Callable[[], Awaitable[None]]:
+    """Return what a paused run awaits; a simulation waits for nobody."""
+
+    async def at_once() -> None:
+        pass
+
+    if prepared.request.is_simulated or "outbox_full" in prepared.config.auto_resume:
+        return at_once
+    return partial(persons_word, prepared.request.data, run_id)
 
 
 def new_run_id(sample: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +18,7 @@ from labctl.quantities import (
     MassKg,
     PressurePa,
     ShareOfOne,
+    SizeBytes,
     TemperatureDifferenceK,
     TemperatureK,
     TemperatureRateKPerMin,
@@ -100,6 +101,13 @@ class MqttConfig(Config):
     url: str | None = None
 
 
+class OutboxConfig(Config):
+    """How much may wait on this machine for a recorder."""
+
+    ceiling: SizeBytes = Field(default=4e9, gt=0)
+    reserve: SizeBytes = Field(default=16e6, ge=0)
+
+
 class RigConfig(Config):
     """A rig file: instruments, and the channels they form."""
 
@@ -107,6 +115,8 @@ class RigConfig(Config):
     instruments: dict[Name, InstrumentConfig] = Field(min_length=1)
     channels: dict[Name, ChannelConfig] = Field(min_length=1)
     mqtt: MqttConfig = MqttConfig()
+    outbox: OutboxConfig = OutboxConfig()
+    auto_resume: tuple[Literal["outbox_full"], ...] = ()
     simulation: SimulationConfig | None = None
     telemetry_interval: DurationS = Field(default=10.0, gt=0)
 

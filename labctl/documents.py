@@ -99,8 +99,25 @@ class Document:
         return str(self.body.get("stream", ""))
 
 
+class Room(StrEnum):
+    """How much room a sink has left."""
+
+    PLENTY = "plenty"
+    SCARCE = "scarce"
+    NONE = "none"
+
+
 class Sink(Protocol):
     """Takes documents; returns once it has taken responsibility for them."""
+
+    @property
+    def room(self) -> Room:
+        """How much room is left; with none, a run shall pause before it gives more."""
+        ...
+
+    async def room_again(self) -> None:
+        """Return when there is plenty of room."""
+        ...
 
     async def put(self, document: Document) -> None:
         """Take one document, at once; then wait while the sink is full.

@@ -37,6 +37,7 @@ _EXAMPLES = {
     "kg": ("a mass", "100 mg"),
     "Pa": ("a pressure", "50 MPa"),
     "%": ("a share", "0.5 %"),
+    "byte": ("a size", "2 GB"),
 }
 
 
@@ -118,6 +119,7 @@ FrequencyHz = Annotated[float, *_in("Hz")]
 LengthM = Annotated[float, *_in("m")]
 MassKg = Annotated[float, *_in("kg")]
 PressurePa = Annotated[float, *_in("Pa")]
+SizeBytes = Annotated[float, *_in("byte")]
 ShareOfOne = Annotated[float, *_in("%")]
 
 

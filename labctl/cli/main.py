@@ -40,6 +40,7 @@ def _options(
 app.command(rich_help_panel="Measure")(demo.demo)
 app.command(rich_help_panel="Measure")(run_commands.run)
 app.command(rich_help_panel="Measure")(run_commands.check)
+app.command(rich_help_panel="Measure")(run_commands.resume)
 app.command(rich_help_panel="Measure")(instruments.sim)
 app.command(rich_help_panel="Look at data")(data.runs)
 app.command(rich_help_panel="Look at data")(data.show)

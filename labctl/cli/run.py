@@ -107,6 +107,14 @@ def check(
     _print_steps(steps)
 
 
+def resume(data: Data = None) -> None:
+    """Let a paused run go on: one that has stopped because there was no room for its data."""
+    from labctl.run.resumption import let_go_on
+    from labctl.store.reading import default_data
+
+    typer.echo(f"run {let_go_on(data or default_data())} goes on")
+
+
 def _request(
     protocol: str,
     rig: Path | None,

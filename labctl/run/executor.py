@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from labctl.documents import OUTPUTS_OFF, Reason
 from labctl.errors import BadInputError, LabctlError
 from labctl.run.emitter import Emitter
+from labctl.run.pause import Pause
 from labctl.run.progress import Progress, ProgressTracker
 from labctl.run.run import Run
 from labctl.run.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from labctl.clock import RunClock
     from labctl.config import SampleConfig
@@ -41,7 +42,8 @@ class RunOrder:
         parameters: its validated parameters.
         sample: what is measured.
         provenance: what else run_start shall tell (rig file, versions, host).
-        telemetry_interval_s: pause between two readings of the stage.
+        telemetry_interval_s: time between two readings of the stage.
+        may_resume: returns once a paused run may go on after its cause is mended.
     """
 
     run_id: str
@@ -50,6 +52,7 @@ class RunOrder:
     sample: SampleConfig
     provenance: Mapping[str, Any]
     telemetry_interval_s: float
+    may_resume: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,9 @@ class Executor:
         self._telemetry = Telemetry(
             rig.channel, self._emitter, clock, tracker, interval_s=order.telemetry_interval_s
         )
+        self._pause = Pause(
+            sink, rig.channel, self._emitter, self._telemetry, tracker, order.may_resume
+        )
         self._run = Run(
             run_id=order.run_id,
             sample=order.sample,
@@ -101,6 +107,7 @@ class Executor:
             telemetry=self._telemetry,
             tracker=tracker,
             clock=clock,
+            pause=self._pause,
         )
 
     async def execute(self, identities: Mapping[str, Any]) -> Ending:
@@ -195,7 +202,8 @@ class Executor:
         """Return what a reader of a complete run must know all the same, in words."""
         run = self._run
         skipped = f"; skipped: {', '.join(run.forgone)}" if run.forgone else ""
-        return skipped + (f"; not settled: {', '.join(run.unsettled)}" if run.unsettled else "")
+        unsettled = f"; not settled: {', '.join(run.unsettled)}" if run.unsettled else ""
+        return skipped + unsettled + (f"; pauses: {self._pause.count}" if self._pause.count else "")
 
     def _missing(self) -> str:
         """Return which streams have another number of points than expected, in words."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from labctl.instruments.rig import Channel
     from labctl.instruments.techniques import Eis, Frame, Ocp, Technique
     from labctl.run.emitter import Emitter
+    from labctl.run.pause import Pause
     from labctl.run.progress import ProgressTracker
     from labctl.run.protocol import PlannedStep
     from labctl.run.settle import SettleCriterion, SettleResult
@@ -77,6 +78,7 @@ class Run:
         telemetry: Telemetry,
         tracker: ProgressTracker,
         clock: RunClock,
+        pause: Pause,
     ) -> None:
         self.run_id = run_id
         self.sample = sample
@@ -85,6 +87,7 @@ class Run:
         self._telemetry = telemetry
         self._tracker = tracker
         self._clock = clock
+        self._pause = pause
         self.forgone: list[str] = []
         self.unsettled: list[str] = []
         self._keys: list[str] = []
@@ -209,6 +212,7 @@ class Run:
         """Record a step's start and its end, durable before the next step begins."""
         if key in self._keys:
             raise BadInputError(f"step {key!r} twice in one run: a key names one step")
+        await self._pause.while_no_room()
         self._keys.append(key)
         about: dict[str, Any] = {"key": key, "index": len(self._keys) - 1, "kind": kind}
         self._tracker.begin(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from labctl.instruments.techniques import StageReading
 from labctl.quantities import celsius
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from labctl.clock import RunClock
     from labctl.instruments.rig import Channel
     from labctl.run.emitter import Emitter
@@ -50,6 +53,7 @@ class Telemetry:
         self._clock = clock
         self._tracker = tracker
         self._interval_s = interval_s
+        self._is_recorded = True
         self._readings: deque[TimedReading] = deque()
         self._news = asyncio.Condition()
 
@@ -66,10 +70,20 @@ class Telemetry:
             spent_s = self._clock.elapsed_s() - began_s
             await asyncio.sleep(max(0.0, self._interval_s - spent_s))
 
+    @contextmanager
+    def unrecorded(self) -> Generator[None]:
+        """Go on reading and checking, but record nothing: there is no room for it."""
+        self._is_recorded = False
+        try:
+            yield
+        finally:
+            self._is_recorded = True
+
     async def _take(self, reading: StageReading) -> None:
         now_s = self._clock.elapsed_s()
         columns = {"time_s": [now_s], **{name: [v] for name, v in asdict(reading).items()}}
-        await self._emitter.page(STREAM, columns, _UNITS)
+        if self._is_recorded:
+            await self._emitter.page(STREAM, columns, _UNITS)
         self._check(reading)
         self._readings.append(TimedReading(now_s, reading))
         while self._readings[0].time_s < now_s - _KEPT_S:

@@ -11,9 +11,10 @@ from collections import deque
 from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
+from labctl.documents import Room
 from labctl.errors import StreamError
 from labctl.store.sqlite import SqliteStore
-from labctl.stream.outbox import Entry, Outbox
+from labctl.stream.outbox import Entry, Outbox, OutboxLimits
 from labctl.stream.publisher import Publisher
 from labctl.stream.recorder import Recorder
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _GROUP_COMMIT_S = 0.005
+_LOOK_AGAIN_S = 1.0
 
 
 class Courier:
@@ -44,10 +46,12 @@ class Courier:
         address: BrokerAddress,
         store_path: Path | None,
         recorders: Collection[str],
+        limits: OutboxLimits,
     ) -> None:
         self.failure: StreamError | None = None
         self.n_lost = 0
         self._outbox_path = outbox_path
+        self._limits = limits
         self._store_path = store_path
         self._rig = rig
         self._address = address
@@ -69,6 +73,11 @@ class Courier:
         """Why documents do not reach the store now; None while they do."""
         recorder_problem = self._recorder.problem if self._recorder else None
         return self._publisher.problem or recorder_problem
+
+    @property
+    def room(self) -> Room:
+        """How much room is left in the outbox."""
+        return self._outbox.room
 
     def hand_over(self, entry: Entry) -> None:
         """Take a document, from any thread; it is on disk some 5 ms later, or after `commit`."""
@@ -115,6 +124,12 @@ class Courier:
         self._commit()
         return await self._publisher.drained(timeout_s)
 
+    async def room_again(self) -> None:
+        """Wait until there is plenty of room: recorders have taken enough, the disk has space."""
+        while self._outbox.room is not Room.PLENTY:
+            await self._publisher.progressed(_LOOK_AGAIN_S)
+            self._outbox.make_room()
+
     async def last_seq(self, run_id: str) -> int:
         """Return the highest seq of a run that was ever in the outbox; -1 for none."""
         self._commit()
@@ -122,7 +137,7 @@ class Courier:
 
     def _open(self, opened: ExitStack) -> None:
         """Open outbox and store, make publisher and recorder."""
-        self._outbox = opened.enter_context(closing(Outbox(self._outbox_path)))
+        self._outbox = opened.enter_context(closing(Outbox(self._outbox_path, self._limits)))
         self._publisher = Publisher(
             self._outbox,
             self._address,

@@ -15,14 +15,14 @@ from labctl.clock import hold_clock
 from labctl.errors import BadInputError, StreamError
 from labctl.stream.courier import Courier
 from labctl.stream.mqtt import BrokerAddress, broker_address
-from labctl.stream.outbox import entry_of
+from labctl.stream.outbox import OutboxLimits, entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
     from pathlib import Path
     from types import TracebackType
 
-    from labctl.documents import Document
+    from labctl.documents import Document, Room
     from labctl.stream.broker import EmbeddedBroker
 
 _P = ParamSpec("_P")
@@ -44,6 +44,7 @@ class Link:
         store_path: The store's file to record into; None leaves that to a recorder elsewhere.
         recorders: The ids of the recorders that must have a document before it may be forgotten;
             with none named, any one will do.
+        limits: How large the outbox may grow.
         allow_insecure: Talk to a broker on another machine even without TLS or a password.
     """
 
@@ -55,6 +56,7 @@ class Link:
         mqtt: str | None = None,
         store_path: Path | None = None,
         recorders: Collection[str] = (),
+        limits: OutboxLimits = OutboxLimits(),  # noqa: B008 - it is frozen
         allow_insecure: bool = False,
     ) -> None:
         if mqtt is None and store_path is None:
@@ -66,6 +68,7 @@ class Link:
         self._rig = rig
         self._store_path = store_path
         self._recorders = recorders
+        self._limits = limits
         self._broker: EmbeddedBroker | None = None
         self._thread: threading.Thread | None = None
         self._courier: Courier | None = None
@@ -91,6 +94,7 @@ class Link:
             address=address,
             store_path=self._store_path,
             recorders=self._recorders,
+            limits=self._limits,
         )
         started: Future[None] = Future()
         self._thread = threading.Thread(
@@ -149,6 +153,19 @@ class Link:
             StreamError: that cannot be.
         """
         await self._on_courier(Courier.commit)
+
+    @property
+    def room(self) -> Room:
+        """How much room is left in the outbox."""
+        return self._running().room
+
+    async def room_again(self) -> None:
+        """Return when there is plenty of room.
+
+        Raises:
+            StreamError: documents can no longer be kept.
+        """
+        await self._on_courier(Courier.room_again)
 
     async def drain(self, timeout_s: float) -> int:
         """Wait until every document is recorded, at most so long in real time.

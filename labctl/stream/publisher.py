@@ -72,17 +72,23 @@ class Publisher:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self._outbox.pending():
-                    self._has_progressed.clear()
-                    await self._has_progressed.wait()
+                    await self.progressed(timeout_s)
         return self._outbox.pending()
+
+    async def progressed(self, timeout_s: float) -> None:
+        """Wait for the next watermark, at most so long."""
+        self._has_progressed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._has_progressed.wait()
 
     async def _session(self, connection: Connection) -> None:
         """Publish and listen for watermarks until the connection breaks."""
         await connection.subscribe(watermark_topic(self._rig, ANY))
-        await connection.publish(status_topic(self._rig), self._status("online"), retain=True)
         for transfer in self._transfers.values():
             transfer.rewind()
         try:
+            await connection.publish(status_topic(self._rig), self._status("online"), retain=True)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._listen(connection))
                 group.create_task(self._send(connection))

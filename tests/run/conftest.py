@@ -13,7 +13,7 @@ import pytest
 
 from labctl.clock import RunClock, VirtualTimeLoop, run_on
 from labctl.config import SampleConfig, load, load_rig
-from labctl.documents import Document, Kind, decode, encode, points_of
+from labctl.documents import Document, Kind, Room, decode, encode, points_of
 from labctl.errors import StreamError
 from labctl.instruments.in_process import InProcessTransport
 from labctl.instruments.rig import Rig
@@ -24,7 +24,7 @@ from labctl_simulators.palmsens_emstat4_hr import PalmSensEmStat4Hr
 from labctl_simulators.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from labctl.run.progress import Progress
@@ -33,12 +33,17 @@ if TYPE_CHECKING:
 EPOCH = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
 
+async def at_once() -> None:
+    """What a paused run awaits where the rig file lets it go on by itself."""
+
+
 class MemorySink:
     """Keeps documents as the bytes they travel as; may break for good after some of them."""
 
     def __init__(self, *, breaks_after: int | None = None) -> None:
         self.lines: list[bytes] = []
         self.on_stop: Callable[[], None] = lambda: None
+        self.room = Room.PLENTY
         self._breaks_after = breaks_after
 
     @property
@@ -55,6 +60,10 @@ class MemorySink:
     async def flush(self) -> None:
         if len(self.lines) == self._breaks_after:
             raise StreamError("the disk is full")
+
+    async def room_again(self) -> None:
+        while self.room is not Room.PLENTY:  # noqa: ASYNC110 - a test sets it
+            await asyncio.sleep(60)
 
 
 @dataclass
@@ -127,11 +136,11 @@ class Bench:
         protocol: Protocol[Any] = PROTOCOL,
         sink: MemorySink | None = None,
         at: Mapping[float, Callable[[asyncio.Task[Ending]], object]] | None = None,
+        may_resume: Callable[[], Awaitable[None]] = at_once,
     ) -> Result:
         """Carry a protocol out; `at` says what happens besides, and how long after its start."""
-        return run_on(
-            VirtualTimeLoop(), self._main(parameters, protocol, sink or MemorySink(), at or {})
-        )
+        main = self._main(parameters, protocol, sink or MemorySink(), at or {}, may_resume)
+        return run_on(VirtualTimeLoop(), main)
 
     async def _main(
         self,
@@ -139,6 +148,7 @@ class Bench:
         protocol: Protocol[Any],
         sink: MemorySink,
         at: Mapping[float, Callable[[asyncio.Task[Ending]], object]],
+        may_resume: Callable[[], Awaitable[None]],
     ) -> Result:
         loop = asyncio.get_running_loop()
         order = RunOrder(
@@ -148,6 +158,7 @@ class Bench:
             sample=load(SampleConfig, self.folder / "sample.toml"),
             provenance={},
             telemetry_interval_s=10.0,
+            may_resume=may_resume,
         )
         rig = self.rig(loop)
         about = {name: asdict(identity) for name, identity in (await rig.open()).items()}

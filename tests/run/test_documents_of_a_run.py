@@ -11,7 +11,7 @@ import pytest
 
 from labctl import assembly
 from labctl.clock import RunClock
-from labctl.documents import Document, Kind, Reason, decode, encode
+from labctl.documents import Document, Kind, Reason, Room, decode, encode
 from labctl.errors import DocumentError
 from labctl.instruments.capabilities import CanEis
 from labctl.instruments.techniques import Eis, Ocp
@@ -210,6 +210,13 @@ class _Taken:
 
     async def flush(self) -> None:
         return None
+
+    async def room_again(self) -> None:
+        return None
+
+    @property
+    def room(self) -> Room:
+        return Room.PLENTY
 
 
 @in_virtual_time
