@@ -13,10 +13,11 @@ On the wire a document is one line of JSON that a person can read. A number that
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
 
@@ -168,6 +169,15 @@ def decode(line: bytes) -> Document:
     return _checked(envelope)
 
 
+def check(document: Document) -> None:
+    """Raise DocumentError unless `decode` will take what `encode` makes of a document."""
+    if not document.run_id or document.seq < 0:
+        raise DocumentError(f"run_id {document.run_id!r}, seq {document.seq}: no place in a run")
+    _check_body(document.kind, document.body)
+    for name, column in document.body.get("columns", {}).items():
+        _floats(name, column)
+
+
 def _checked(envelope: dict[str, Any]) -> Document:
     """Return the document in an envelope, or say what is wrong with it."""
     run_id, seq, body = envelope.get("run_id"), envelope.get("seq"), envelope.get("body")
@@ -182,31 +192,35 @@ def _checked(envelope: dict[str, Any]) -> Document:
     except ValueError as error:
         raise DocumentError(f"kind: {envelope.get('kind')!r} is none of {list(Kind)}") from error
     _check_body(kind, body)
+    if kind is Kind.EVENT_PAGE:
+        columns = body["columns"].items()
+        body["columns"] = {name: _floats(name, column).tolist() for name, column in columns}
     return Document(run_id=run_id, seq=seq, kind=kind, body=body)
 
 
-def _check_body(kind: Kind, body: dict[str, Any]) -> None:
+def _check_body(kind: Kind, body: Mapping[str, Any]) -> None:
     """Raise DocumentError if a body lacks what its kind promises."""
     for name, expected in _REQUIRED[kind].items():
         if not isinstance(body.get(name), expected):
             raise DocumentError(f"{kind}: {name}: expected {expected}, got {body.get(name)!r:.60}")
     if kind is Kind.EVENT_PAGE:
         _check_columns(body["columns"], body["n_points"])
-        body["columns"] = {name: _floats(name, column) for name, column in body["columns"].items()}
 
 
-def _check_columns(columns: dict[str, Any], n_points: int) -> None:
+def _check_columns(columns: Mapping[str, Any], n_points: int) -> None:
     """Raise DocumentError unless every column is a list of n_points."""
     for name, column in columns.items():
-        if not isinstance(column, list) or len(column) != n_points:
+        if not isinstance(column, list) or len(cast("list[Any]", column)) != n_points:
             raise DocumentError(f"event_page: column {name}: expected {n_points} numbers")
 
 
-def _floats(name: str, column: list[Any]) -> list[float]:
-    """Return a column as floats, null as NaN."""
+def _floats(name: str, column: list[Any]) -> array[float]:
+    """Return a column as float64, null as NaN."""
     try:
-        return [math.nan if value is None else float(value) for value in column]
-    except (TypeError, ValueError) as error:
+        if None in column:
+            return array("d", [math.nan if value is None else value for value in column])
+        return array("d", column)
+    except (TypeError, OverflowError) as error:
         raise DocumentError(f"event_page: column {name}: expected numbers") from error
 
 

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from labctl.documents import Room, decode, encode
+from labctl.documents import Room, check, encode
 from labctl.errors import DocumentError, StreamError
 from labctl.store.transaction import transaction
 from labctl.stream.reserve import Reserve
@@ -72,9 +72,8 @@ def entry_of(document: Document) -> Entry:
     """
     if set(document.run_id) & set("/+#\0"):
         raise DocumentError(f"run_id {document.run_id!r}: cannot be part of an MQTT topic")
-    line = encode(document)
-    decode(line)
-    return Entry(document.run_id, document.seq, line)
+    check(document)
+    return Entry(document.run_id, document.seq, encode(document))
 
 
 @dataclass(frozen=True, kw_only=True)
