@@ -80,6 +80,7 @@ class InstrumentConfig(Config):
     settings: dict[str, Any] = Field(default_factory=dict)
     limits: dict[str, Any] = Field(default_factory=dict)
     cooling: CoolingConfig | None = None
+    temperature_uncertainty: TemperatureDifferenceK = Field(default=0.0, ge=0)
 
 
 class ChannelConfig(Config):

@@ -273,7 +273,7 @@ class PalmSensEmStat4Hr:
         bias_v = parameters.bias_v
         script.set_max_bandwidth(_MAX_BANDWIDTH_HZ)
         script.set_range_minmax("da", bias_v, bias_v)
-        script.set_range("ba", _first_range_a(parameters.amplitude_v_rms))
+        script.set_range("ba", _first_range_a(parameters))
         script.set_autoranging("ba", _RANGES_A[0], _RANGES_A[-1])
         script.set_e(bias_v)
         script.cell_on()
@@ -323,13 +323,15 @@ def _cell_off_script(channel: int) -> tuple[str, ...]:
     return ("cell_off",) if channel == 0 else (f"set_pgstat_chan {channel}", "cell_off")
 
 
-def _first_range_a(amplitude_v_rms: float) -> float:
+def _first_range_a(parameters: Eis) -> float:
     """Return the current range to begin with.
 
     The instrument moves one range per point at most (seen in a recorded spectrum that begins in
     10 mA with four of five points in underload), so a first guess saves the first points.
     """
-    expected_a = amplitude_v_rms / _FIRST_IMPEDANCE_OHM
+    expected_a = parameters.amplitude_v_rms / (
+        parameters.first_impedance_ohm or _FIRST_IMPEDANCE_OHM
+    )
     return next((range_a for range_a in _RANGES_A if range_a >= expected_a), _RANGES_A[-1])
 
 

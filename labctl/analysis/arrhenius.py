@@ -6,6 +6,7 @@ Heating and cooling are fitted together and apart.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -35,11 +36,11 @@ class ArrheniusLine(BaseModel):
         u_ea_ev: standard uncertainty; enlarged where the points scatter more than they should.
         ln_prefactor: the intercept, ln of S K/m or S/m.
         sigma_25_s_per_m: the line at 25 degC.
-        u_sigma_25_s_per_m: from the line and the geometry of the pellet.
+        u_sigma_25_s_per_m: from the line, the geometry of the pellet and the sensor.
         reduced_chi2: squared scatter in units of the points' uncertainties; None if the
             line passes through all points because it must.
         centre_k_inverse: where intercept and slope are uncorrelated, in 1/K.
-        u_centre: standard uncertainty of y there, geometry left out.
+        u_centre: standard uncertainty of y there, geometry and sensor left out.
         u_slope_k: standard uncertainty of the slope dy/d(1/T) in K.
     """
 
@@ -99,7 +100,9 @@ def fit_arrhenius(
     sigma_s_per_m: ArrayLike,
     *,
     u_ln_r: ArrayLike | None = None,
+    u_ln_settling: ArrayLike | None = None,
     u_ln_geometry: float = 0.0,
+    u_temperature_k: float = 0.0,
     branch: Sequence[str] | None = None,
 ) -> ArrheniusFit:
     """Return activation energies and the conductivity at 25 degC.
@@ -109,25 +112,31 @@ def fit_arrhenius(
         sigma_s_per_m: shape (n_points,).
         u_ln_r: relative standard uncertainty of each conductivity from its resistance alone, shape
             (n_points,); these are the weights. Without them all points weigh the same.
+        u_ln_settling: relative standard uncertainty of each conductivity from what its sample had
+            still to relax, shape (n_points,). It is no scatter that the points would show: it
+            neither weighs them nor excuses a curve, but it adds to what the line's values may be
+            off by.
         u_ln_geometry: relative standard uncertainty common to all points. It moves the whole line:
             it is added to the conductivity at 25 degC and not to the activation energy.
+        u_temperature_k: standard uncertainty of the sensor, common to all points.
         branch: what each point belongs to, such as "heating" and "cooling".
 
     Raises:
         AnalysisError: a value that is not positive, fewer than two temperatures, or just two points
             without uncertainties: a line through them would have none either.
     """
-    points = _Points.of(temperature_k, sigma_s_per_m, u_ln_r)
+    points = _Points.of(temperature_k, sigma_s_per_m, u_ln_r, u_ln_settling)
+    common = _Common(u_ln_geometry, u_temperature_k)
     if points.n_temperatures < 2 or (points.size == 2 and u_ln_r is None):
         raise AnalysisError(
             "an activation energy needs three temperatures, or two whose uncertainties are known"
         )
-    primary = points.line("ln(sigma T)", u_ln_geometry)
-    branches = {} if branch is None else _branch_lines(points, branch, u_ln_geometry)
+    primary = points.line("ln(sigma T)", common)
+    branches = {} if branch is None else _branch_lines(points, branch, common)
     curvature, u_curvature, is_curved = points.curvature()
     return ArrheniusFit(
         primary=primary,
-        secondary=points.line("ln(sigma)", u_ln_geometry),
+        secondary=points.line("ln(sigma)", common),
         branches=branches,
         curvature_ev_k=curvature,
         u_curvature_ev_k=u_curvature,
@@ -137,7 +146,7 @@ def fit_arrhenius(
 
 
 def _branch_lines(
-    points: "_Points", branch: Sequence[str], u_ln_geometry: float
+    points: "_Points", branch: Sequence[str], common: "_Common"
 ) -> dict[str, ArrheniusLine]:
     """Return the line of each branch with three temperatures, if there is more than one branch."""
     labels = np.array(branch)
@@ -145,36 +154,63 @@ def _branch_lines(
         raise AnalysisError(f"{labels.size} branch labels for {points.size} points")
     parts = {str(name): points.part(labels == name) for name in np.unique(labels)}
     return {
-        name: part.line("ln(sigma T)", u_ln_geometry)
+        name: part.line("ln(sigma T)", common)
         for name, part in parts.items()
         if part.n_temperatures >= 3 and part.size < points.size
     }
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What all points of a line share an error of."""
+
+    u_ln_geometry: float
+    u_temperature_k: float
+
+    def u_ea_ev(self, ea_ev: float, temperature_k: float) -> float:
+        """Return what the sensor adds to the activation energy: 1/T is stretched by 2 dT/T."""
+        return abs(ea_ev) * 2 * self.u_temperature_k / temperature_k
+
+    def u_ln_25(self, ea_ev: float) -> float:
+        """Return what geometry and sensor add to ln sigma at 25 degC."""
+        per_k = ea_ev / (BOLTZMANN_EV_PER_K * ROOM_K**2) - 1 / ROOM_K
+        return float(np.hypot(self.u_ln_geometry, per_k * self.u_temperature_k))
 
 
 class _Points:
     """Conductivities ready to be fitted."""
 
     def __init__(
-        self, temperature_k: FloatArray, ln_sigma: FloatArray, u: FloatArray | None
+        self,
+        temperature_k: FloatArray,
+        ln_sigma: FloatArray,
+        u: FloatArray | None,
+        u_settling: FloatArray,
     ) -> None:
         self.temperature_k = temperature_k
         self._x = 1 / temperature_k
         self._ln_sigma = ln_sigma
         self._u = u
+        self._u_settling = u_settling
 
     @classmethod
     def of(
-        cls, temperature_k: ArrayLike, sigma_s_per_m: ArrayLike, u_ln_r: ArrayLike | None
+        cls,
+        temperature_k: ArrayLike,
+        sigma_s_per_m: ArrayLike,
+        u_ln_r: ArrayLike | None,
+        u_ln_settling: ArrayLike | None,
     ) -> "_Points":
         """Return checked points."""
         temperature = np.asarray(temperature_k, dtype=np.float64)
         sigma = np.asarray(sigma_s_per_m, dtype=np.float64)
         u = None if u_ln_r is None else np.asarray(u_ln_r, dtype=np.float64)
+        settling = np.asarray(0.0 if u_ln_settling is None else u_ln_settling, dtype=np.float64)
         named = [("temperature", temperature), ("conductivity", sigma)]
         for name, values in named + ([] if u is None else [("uncertainty", u)]):
             if values.shape != temperature.shape or not np.all(np.isfinite(values) & (values > 0)):
                 raise AnalysisError(f"every point needs one {name}, finite and positive")
-        return cls(temperature, np.log(sigma), u)
+        return cls(temperature, np.log(sigma), u, np.broadcast_to(settling, temperature.shape))
 
     @property
     def size(self) -> int:
@@ -190,28 +226,35 @@ class _Points:
     def part(self, wanted: NDArray[np.bool_]) -> "_Points":
         """Return some of the points."""
         u = None if self._u is None else self._u[wanted]
-        return _Points(self.temperature_k[wanted], self._ln_sigma[wanted], u)
+        parts = self.temperature_k[wanted], self._ln_sigma[wanted], u, self._u_settling[wanted]
+        return _Points(*parts)
 
-    def line(self, convention: Convention, u_ln_geometry: float) -> ArrheniusLine:
+    def line(self, convention: Convention, common: _Common) -> ArrheniusLine:
         """Return the weighted straight line."""
         y = self._y(convention)
         weight = self._weight
         centre = float((weight * self._x).sum() / weight.sum())
         fitted = _weighted_polynomial(self._x - centre, y, weight, degree=1)
         (at_centre, slope), covariance, chi2 = fitted
-        scale = self._inflation(chi2)
-        u_centre, u_slope = np.sqrt(np.diag(covariance) * scale)
-        room = 1 / ROOM_K - centre
-        ln_25 = at_centre + slope * room - (np.log(ROOM_K) if convention == "ln(sigma T)" else 0.0)
-        sigma_25 = float(np.exp(ln_25))
-        u_25 = sigma_25 * float(np.sqrt(u_centre**2 + (u_slope * room) ** 2 + u_ln_geometry**2))
+        covariance = covariance * self._inflation(chi2) + self._settling_covariance(centre)
+        u_centre, u_slope = np.sqrt(np.diag(covariance))
+        ea_ev = float(-slope * BOLTZMANN_EV_PER_K)
+        u_ea_ev = float(u_slope * BOLTZMANN_EV_PER_K)
+        to_25 = np.array([1.0, 1 / ROOM_K - centre])
+        ln_25 = np.array([at_centre, slope]) @ to_25
+        sigma_25 = float(np.exp(ln_25 - (np.log(ROOM_K) if convention == "ln(sigma T)" else 0.0)))
+        u_25 = sigma_25 * float(
+            np.hypot(np.sqrt(to_25 @ covariance @ to_25), common.u_ln_25(ea_ev))
+        )
+        to_prefactor = np.array([1.0, -centre])
+        u_prefactor = np.sqrt(to_prefactor @ covariance @ to_prefactor)
         return ArrheniusLine(
             convention=convention,
             n_points=self.size,
-            ea_ev=float(-slope * BOLTZMANN_EV_PER_K),
-            u_ea_ev=float(u_slope * BOLTZMANN_EV_PER_K),
+            ea_ev=ea_ev,
+            u_ea_ev=float(np.hypot(u_ea_ev, common.u_ea_ev(ea_ev, 1 / centre))),
             ln_prefactor=float(at_centre - slope * centre),
-            u_ln_prefactor=float(np.sqrt(u_centre**2 + (u_slope * centre) ** 2 + u_ln_geometry**2)),
+            u_ln_prefactor=float(np.hypot(u_prefactor, common.u_ln_geometry)),
             sigma_25_s_per_m=sigma_25,
             u_sigma_25_s_per_m=u_25,
             sigma_25_s_per_cm=sigma_25 / 100,
@@ -221,6 +264,14 @@ class _Points:
             u_centre=float(u_centre),
             u_slope_k=float(u_slope),
         )
+
+    def _settling_covariance(self, centre: float) -> FloatArray:
+        """Return what unfinished relaxation adds to the covariance of value and slope."""
+        root = np.sqrt(self._weight)[:, None]
+        design = np.vander(self._x - centre, 2, increasing=True) * root
+        size = np.linalg.norm(design, axis=0)
+        spread = np.linalg.pinv(design / size) / size[:, None] * root.T * self._u_settling
+        return spread @ spread.T
 
     def curvature(self) -> tuple[float | None, float | None, bool]:
         """Return k d2y/d(1/T)2, its uncertainty, and whether it differs from 0 beyond chance."""

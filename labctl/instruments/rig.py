@@ -36,12 +36,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class Channel:
-    """One measuring place: the opened instruments wired to one cell, and their limits."""
+    """One measuring place: the opened instruments wired to one cell, and their limits.
+
+    `u_temperature_k` is the standard uncertainty of the sample's temperature as the stage reads it.
+    """
 
     name: str
     potentiostat: HasCell
     stage: TemperatureStage
     limits: Limits
+    u_temperature_k: float
 
 
 class Rig:
@@ -82,7 +86,9 @@ class Rig:
     def _channel(self) -> Channel:
         potentiostat = self._role(self._potentiostat_name, HasCell, "potentiostat")
         stage = self._role(self._stage_name, TemperatureStage, "stage")
-        return Channel(self._channel_name, potentiostat, stage, self._limits(potentiostat, stage))
+        limits = self._limits(potentiostat, stage)
+        u_temperature_k = self._config.instruments[self._stage_name].temperature_uncertainty
+        return Channel(self._channel_name, potentiostat, stage, limits, u_temperature_k)
 
     def _role(self, name: str, capability: type[_T], role: str) -> _T:
         driver = self._drivers[name]

@@ -47,6 +47,8 @@ class Eis:
         amplitude_v_rms: root-mean-square amplitude of the sine (not peak, not peak to peak).
         bias_v: DC potential under the sine, WE against RE.
         repeats_first: measure the first frequency once more at the end, to see drift.
+        first_impedance_ohm: about |Z| at the first frequency, if known: an instrument that changes
+            its current range point by point then begins in the right one.
     """
 
     NAME: ClassVar[str] = "eis"
@@ -67,6 +69,7 @@ class Eis:
     amplitude_v_rms: float
     bias_v: float = 0.0
     repeats_first: bool = False
+    first_impedance_ohm: float | None = None
 
     @property
     def expected_points(self) -> int:

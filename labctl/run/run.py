@@ -98,6 +98,11 @@ class Run:
         }
 
     @property
+    def u_temperature_k(self) -> float:
+        """Return the standard uncertainty of the sample's temperature, common to all readings."""
+        return self._channel.u_temperature_k
+
+    @property
     def expected_points(self) -> dict[str, int]:
         """Return how many points each stream must have for the run to be complete."""
         totals: dict[str, int] = {}

@@ -2,7 +2,7 @@
 
 A stage that stands still says little about the sample, which lags it: a lag of 0 to 2 K over
 25-75 degC turns 0.380 eV into 0.368 eV. So two things are asked for: the stage within a band and
-without slope for a window, and two short probes of the sample that agree.
+without slope for a window, and short probes of the sample that agree and leave little to come.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ OnTimeout = Literal["measure", "skip", "fail"]
 # Activation energy at which the probe tolerance counts as given: 0.5 % is then 0.11 K at 300 K.
 REFERENCE_ACTIVATION_ENERGY_EV = 0.38
 _ENERGIES_EV = (0.1, 1.5)
+_FEWEST_READINGS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,9 @@ class SettleCriterion:
         band_k: how far from the setpoint the stage may be, anywhere in the window.
         slope_k_per_min: the stage's largest slope over the window.
         window_s: for how long band and slope must hold.
-        probe_tolerance: largest relative change of the sample's resistance between two probes,
-            for an activation energy of 0.38 eV; scaled to the sample's own once it is known.
+        probe_tolerance: largest relative change of the sample's resistance between two probes, and
+            largest change still to come, for an activation energy of 0.38 eV; scaled to the
+            sample's own once it is known.
         probe_interval_s: pause between two probes.
         timeout_s: when to stop waiting, counted from the start of the step.
         on_timeout: measure all the same and say so in the data, skip this temperature, or fail.
@@ -49,7 +51,14 @@ class SettleCriterion:
 
 @dataclass(frozen=True, kw_only=True)
 class SettleResult:
-    """How a temperature was reached, or that it was not."""
+    """How a temperature was reached, or that it was not; NaN where there was no probe.
+
+    Attributes:
+        probe_change: relative change of the resistance between the last two probes.
+        probe_remainder: what is still to come, as a share of the resistance.
+        u_probe_remainder: its standard uncertainty.
+        first_impedance_ohm: about |Z| at the sweep's first frequency.
+    """
 
     is_settled: bool
     reason: str
@@ -58,6 +67,9 @@ class SettleResult:
     probe_frequency_hz: float
     probe_change: float
     probe_resistance_ohm: float
+    probe_remainder: float
+    u_probe_remainder: float
+    first_impedance_ohm: float
 
 
 @dataclass(frozen=True)
@@ -72,13 +84,15 @@ def stage_is_settled(
     readings: Sequence[TimedReading], setpoint_k: float, criterion: SettleCriterion
 ) -> bool:
     """Return whether the readings show the stage in its band and without slope for the window."""
-    if len(readings) < 3 or readings[-1].time_s - readings[0].time_s < criterion.window_s:
+    if len(readings) < _FEWEST_READINGS:
         return False
-    if abs(readings[-1].reading.temperature_k - setpoint_k) > criterion.band_k:
+    if readings[-1].time_s - readings[0].time_s < criterion.window_s:
         return False
     times_s = np.array([entry.time_s for entry in readings])
     temperatures_k = np.array([entry.reading.temperature_k for entry in readings])
     inside = times_s >= times_s[-1] - criterion.window_s
+    if inside.sum() < _FEWEST_READINGS:
+        return False
     if np.max(np.abs(temperatures_k[inside] - setpoint_k)) > criterion.band_k:
         return False
     slope_k_per_s = np.polyfit(times_s[inside] - times_s[-1], temperatures_k[inside], 1)[0]

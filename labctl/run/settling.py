@@ -1,15 +1,18 @@
-"""Settling as a step: wait for the stage, then probe the sample until two probes agree."""
+"""Settling as a step: wait for the stage, then probe the sample until it has come to rest."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from labctl.errors import InstrumentError
-from labctl.instruments.techniques import Eis
+from labctl.instruments.techniques import Eis, PointStatus
+from labctl.run.relaxation import remainder
 from labctl.run.settle import (
     Probe,
     SettleCriterion,
@@ -23,7 +26,6 @@ from labctl.run.settle import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from labctl.clock import RunClock
@@ -39,6 +41,11 @@ _REPEATS = 3
 # that goes nowhere.
 _PROBE_SPREAD = 1.02
 _LOCATE_POINTS_PER_DECADE = 4
+_FEWEST_PROBES = 3
+_TRIES = 3
+_FEWEST_GOOD = 2  # of the repeats of a probe
+_UNTRUSTED = PointStatus.OVERLOAD | PointStatus.UNDERLOAD
+_USELESS = 0.02  # relative standard error of a probe that tells nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +67,34 @@ class _State:
     """What is known so far."""
 
     frequency_hz: float = math.nan
-    change: float = math.nan
-    resistance_ohm: float = math.nan
+    first_impedance_ohm: float = math.nan
+    times_s: list[float] = field(default_factory=list[float])
+    probes: list[Probe] = field(default_factory=list[Probe])
+    remainder: float = math.nan
+    u_remainder: float = math.nan
+
+    @property
+    def change(self) -> float:
+        """Relative change between the last two probes."""
+        if len(self.probes) < 2:
+            return math.nan
+        return self.probes[-1].resistance_ohm / self.probes[-2].resistance_ohm - 1.0
+
+    def add(self, time_s: float, probe: Probe) -> None:
+        """Take a probe, and say anew how much is still to come."""
+        self.times_s.append(time_s)
+        self.probes.append(probe)
+        if len(self.probes) >= 2:
+            self.remainder, self.u_remainder = remainder(self.times_s, self.probes)
+
+
+@dataclass(frozen=True)
+class _Spectrum:
+    """A short spectrum, each (n_points,), and which points the instrument could measure well."""
+
+    frequency_hz: np.ndarray
+    z_ohm: NDArray[np.complex128]
+    is_good: NDArray[np.bool_]
 
 
 class Settling:
@@ -84,6 +117,7 @@ class Settling:
         self._criterion = criterion
         self._began_s = clock.elapsed_s()
         self._state = _State()
+        self._probe_impedance_ohm: float | None = None
 
     async def wait(
         self, setpoint_k: float, probe: ProbeSettings | None, activation_energy_ev: float | None
@@ -114,76 +148,104 @@ class Settling:
             self._tracker.note(f"stage {away_k:+.2f} K from setpoint")
 
     async def _sample(self, probe: ProbeSettings, activation_energy_ev: float | None) -> None:
-        """Return when two probes of the sample agree."""
-        self._state.frequency_hz = await self._locate(probe)
-        before = await self._probe(probe.sweep)
-        while True:
+        """Return when the sample has come to rest."""
+        await self._locate(probe)
+        await self._probe(probe.sweep)
+        while not self._is_at_rest(activation_energy_ev):
             self._tracker.note(self._note(), time_left_s=self._criterion.probe_interval_s)
             await asyncio.sleep(self._criterion.probe_interval_s)
-            after = await self._probe(probe.sweep)
-            change = after.resistance_ohm / before.resistance_ohm - 1.0
-            self._state.change, self._state.resistance_ohm = change, after.resistance_ohm
-            allowed = allowed_change(self._criterion, before, after, activation_energy_ev)
-            if abs(change) < allowed:
-                return
-            before = after
+            await self._probe(probe.sweep)
 
-    async def _locate(self, probe: ProbeSettings) -> float:
-        """Return the frequency to probe at, from a coarse spectrum over the whole window."""
+    def _is_at_rest(self, activation_energy_ev: float | None) -> bool:
+        """Return whether two probes agree and little is still to come.
+
+        A probe that scatters by more than a few percent would agree with anything.
+        """
+        state = self._state
+        if len(state.probes) < _FEWEST_PROBES:
+            return False
+        before, after = state.probes[-2:]
+        if after.u_resistance_ohm > _USELESS * after.resistance_ohm:
+            return False
+        allowed = allowed_change(self._criterion, before, after, activation_energy_ev)
+        return max(abs(state.change), abs(state.remainder) + state.u_remainder) < allowed
+
+    async def _locate(self, probe: ProbeSettings) -> None:
+        """Find the frequency to probe at, from a coarse spectrum over the whole window."""
         start_hz, end_hz = probe.sweep.frequency_start_hz, probe.sweep.frequency_end_hz
         decades = abs(math.log10(start_hz / end_hz))
         n_points = max(2, math.ceil(decades * _LOCATE_POINTS_PER_DECADE) + 1)
-        sweep = replace(probe.sweep, n_points=n_points, repeats_first=False)
-        frequency_hz, z_ohm = await self._measure(sweep)
-        return probe.locate(frequency_hz, z_ohm)
+        found = await self._measure(replace(probe.sweep, n_points=n_points, repeats_first=False))
+        self._state.frequency_hz = probe.locate(found.frequency_hz, found.z_ohm)
+        self._state.first_impedance_ohm = _first_impedance_ohm(found, start_hz)
+        at = int(np.argmin(np.abs(found.frequency_hz - self._state.frequency_hz)))
+        self._probe_impedance_ohm = float(abs(found.z_ohm[at]))
 
-    async def _probe(self, sweep: Eis) -> Probe:
-        """Return the sample's resistance now."""
+    async def _probe(self, sweep: Eis) -> None:
+        """Measure the sample's resistance now, once more where the current range did not fit."""
+        z_ohm = await self._short_measurement(sweep)
+        self._state.add(self._clock.elapsed_s(), probe_from(list(z_ohm.real)))
+
+    async def _short_measurement(self, sweep: Eis) -> NDArray[np.complex128]:
+        """Return a probe's impedances in ohm: the good ones, or what the last try gave."""
+        for _ in range(_TRIES - 1):
+            found = await self._measure(self._short(sweep))
+            self._probe_impedance_ohm = float(abs(found.z_ohm[-1]))
+            if found.is_good.sum() >= _FEWEST_GOOD:
+                return found.z_ohm[found.is_good]
+        return (await self._measure(self._short(sweep))).z_ohm
+
+    def _short(self, sweep: Eis) -> Eis:
+        """Return the sweep of one probe."""
         low, high = sorted((sweep.frequency_start_hz, sweep.frequency_end_hz))
-        start_hz = min(high, self._state.frequency_hz * _PROBE_SPREAD)
-        end_hz = max(low, self._state.frequency_hz / _PROBE_SPREAD)
-        short = replace(
+        return replace(
             sweep,
-            frequency_start_hz=start_hz,
-            frequency_end_hz=end_hz,
+            frequency_start_hz=min(high, self._state.frequency_hz * _PROBE_SPREAD),
+            frequency_end_hz=max(low, self._state.frequency_hz / _PROBE_SPREAD),
             n_points=_REPEATS,
             repeats_first=False,
+            first_impedance_ohm=self._probe_impedance_ohm,
         )
-        _, z_ohm = await self._measure(short)
-        return probe_from(list(z_ohm.real))
 
-    async def _measure(self, sweep: Eis) -> tuple[np.ndarray, NDArray[np.complex128]]:
-        """Measure a probe, record it in its own stream, return (frequency_hz, z_ohm)."""
-        import numpy as np
-
-        frequencies_hz: list[float] = []
-        z_ohm: list[complex] = []
+    async def _measure(self, sweep: Eis) -> _Spectrum:
+        """Measure a probe and record it in its own stream."""
+        columns: dict[str, list[float]] = {name: [] for name in Eis.UNITS}
         units = {"time_s": "s", **Eis.UNITS}
         async with aclosing(self._potentiostat.eis(sweep)) as frames:
             async for frame in frames:
                 stamps = {"time_s": [self._clock.elapsed_s()] * frame.n_points}
                 await self._emitter.page(PROBE_STREAM, {**stamps, **frame.columns}, units)
-                frequencies_hz += frame.columns["frequency_hz"]
-                pairs = zip(frame.columns["z_real_ohm"], frame.columns["z_imag_ohm"], strict=True)
-                z_ohm += [complex(real, imag) for real, imag in pairs]
-        return np.array(frequencies_hz), np.array(z_ohm)
+                for name, column in frame.columns.items():
+                    columns[name] += column
+        z_ohm = np.array(columns["z_real_ohm"]) + 1j * np.array(columns["z_imag_ohm"])
+        is_good = np.array([not int(bits) & _UNTRUSTED for bits in columns["status_bits"]])
+        return _Spectrum(np.array(columns["frequency_hz"]), z_ohm, is_good)
 
     def _note(self) -> str:
         if math.isnan(self._state.change):
             return f"stage settled; probing the sample at {self._state.frequency_hz:.3g} Hz"
-        return f"sample drifts {self._state.change:+.2%} between probes"
+        return f"sample drifts {self._state.change:+.2%} between probes, {self._to_come()}"
+
+    def _to_come(self) -> str:
+        return f"{self._state.remainder:+.2%} ± {self._state.u_remainder:.2%} still to come"
 
     def _why(self, probe: ProbeSettings | None) -> str:
         if probe is None:
             return "stage within its band and without slope for the window"
-        return f"stage settled; sample changed {self._state.change:+.3%} between two probes"
+        change = f"sample changed {self._state.change:+.3%} between two probes"
+        return f"stage settled; {change}, {self._to_come()}"
 
     def _why_not(self, setpoint_k: float) -> str:
         limit = f"not settled within {self._criterion.timeout_s:.0f} s"
         if math.isnan(self._state.change):
             latest_k = self._telemetry.mean_temperature_k(self._clock.elapsed_s())
             return f"{limit}: stage {latest_k - setpoint_k:+.2f} K from setpoint"
-        return f"{limit}: sample still drifts {self._state.change:+.2%} between two probes"
+        last = self._state.probes[-1]
+        if last.u_resistance_ohm > _USELESS * last.resistance_ohm:
+            scatter = last.u_resistance_ohm / last.resistance_ohm
+            return f"{limit}: the probe scatters by {scatter:.1%}; try a larger amplitude_v_rms"
+        drifts = f"sample still drifts {self._state.change:+.2%} between two probes"
+        return f"{limit}: {drifts}, {self._to_come()}"
 
     def _result(self, *, is_settled: bool, reason: str) -> SettleResult:
         now_s = self._clock.elapsed_s()
@@ -194,8 +256,21 @@ class Settling:
             duration_s=now_s - self._began_s,
             probe_frequency_hz=self._state.frequency_hz,
             probe_change=self._state.change,
-            probe_resistance_ohm=self._state.resistance_ohm,
+            probe_resistance_ohm=self._state.probes[-1].resistance_ohm
+            if self._state.probes
+            else math.nan,
+            probe_remainder=self._state.remainder,
+            u_probe_remainder=self._state.u_remainder,
+            first_impedance_ohm=self._state.first_impedance_ohm,
         )
+
+
+def _first_impedance_ohm(found: _Spectrum, frequency_hz: float) -> float:
+    """Return about |Z| at a frequency above the first well-measured one: capacitive at the most."""
+    if not found.is_good.any():
+        return math.nan
+    at = int(np.argmax(found.is_good))
+    return float(abs(found.z_ohm[at])) * min(1.0, float(found.frequency_hz[at]) / frequency_hz)
 
 
 def settle_duration_s(
@@ -204,5 +279,5 @@ def settle_duration_s(
     """Return about how long a settle takes: ramp, window, and a few probes."""
     ramp_s = ramp_duration_s(from_k, to_k, rate_k_per_min)
     return min(
-        ramp_s + 1.5 * criterion.window_s + 3 * criterion.probe_interval_s, criterion.timeout_s
+        ramp_s + 1.5 * criterion.window_s + 4 * criterion.probe_interval_s, criterion.timeout_s
     )

@@ -12,15 +12,20 @@ laboratories).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from labctl.analysis.arrhenius import ArrheniusFit, fit_arrhenius
 from labctl.analysis.conductivity import Conductivity, conductivity
-from labctl.analysis.impedance import ImpedanceFit, drift_between, fit_impedance, minimum_reactance
+from labctl.analysis.impedance import (
+    DriftCheck,
+    ImpedanceFit,
+    drift_between,
+    fit_impedance,
+    minimum_reactance,
+)
 from labctl.errors import AnalysisError
 from labctl.instruments.capabilities import CanEis
 from labctl.instruments.techniques import Eis, PointStatus
@@ -37,13 +42,9 @@ from labctl.quantities import (
     kelvin,
 )
 from labctl.run.protocol import Parameters, PlannedStep, Protocol
-from labctl.run.settle import (
-    REFERENCE_ACTIVATION_ENERGY_EV,
-    OnTimeout,
-    SettleCriterion,
-    SettleResult,
-)
+from labctl.run.settle import OnTimeout, SettleCriterion, SettleResult
 from labctl.run.settling import ProbeSettings, settle_duration_s
+from labctl_protocols.conductivity_series import FEWEST_TEMPERATURES, ConductivitySeries, Point
 
 if TYPE_CHECKING:
     from labctl.run.run import Measurement, Run
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
 _WHOLE = 1e-6  # how far from a whole number a quotient of floats may be
 _MOST_STEPS = 1000
 _WELL_FILLED = 0.1  # share of its range from which on a current is measured as well as can be
-_FEWEST_TEMPERATURES = 3
 _ROOM_K = kelvin(25.0)
+_UNCHECKED = ("drift not checked: the first frequency was measured in too large a current range",)
 
 
 class TemperatureRange(Parameters):
@@ -97,7 +98,8 @@ class TemperatureEisParameters(Parameters):
         settle_band: how far from its setpoint the stage may be.
         settle_slope: the stage's largest slope over the window.
         settle_window: for how long band and slope must hold.
-        probe_tolerance: largest change of the sample's resistance between two probes.
+        probe_tolerance: largest change of the sample's resistance between two probes, and largest
+            change still to come.
         probe_interval: pause between two probes.
         settle_timeout: how long to wait for one temperature at most.
         on_settle_timeout: "measure" all the same and flag it, "skip" the temperature, or "fail".
@@ -200,52 +202,11 @@ def plan(parameters: TemperatureEisParameters) -> list[PlannedStep]:
     return steps
 
 
-@dataclass
-class _Series:
-    """The conductivities measured so far.
-
-    `probe_tolerance` is the change of resistance that settling lets pass: what is left of it at a
-    measurement is unknown, anywhere between plus and minus that.
-    """
-
-    probe_tolerance: float
-    temperature_k: list[float] = field(default_factory=list[float])
-    branch: list[str] = field(default_factory=list[str])
-    values: list[Conductivity] = field(default_factory=list[Conductivity])
-    settled: list[bool] = field(default_factory=list[bool])
-
-    def fit(self) -> ArrheniusFit | None:
-        """Return the Arrhenius line, or None with too few temperatures for one."""
-        if len({round(t) for t in self.temperature_k}) < _FEWEST_TEMPERATURES:
-            return None
-        first = self._fit(u_ln_settling=0.0)
-        steepness = abs(first.primary.ea_ev) / REFERENCE_ACTIVATION_ENERGY_EV
-        return self._fit(u_ln_settling=self.probe_tolerance * steepness / math.sqrt(3.0))
-
-    def _fit(self, *, u_ln_settling: float) -> ArrheniusFit:
-        """Return the line with what settling leaves open in every point's uncertainty."""
-        return fit_arrhenius(
-            self.temperature_k,
-            [value.sigma_s_per_m for value in self.values],
-            u_ln_r=[math.hypot(value.u_ln_r, u_ln_settling) for value in self.values],
-            u_ln_geometry=self.values[0].u_ln_geometry,
-            branch=self.branch,
-        )
-
-    def activation_energy_ev(self) -> float | None:
-        """Return the activation energy as far as it is known."""
-        try:
-            line = self.fit()
-        except AnalysisError:
-            return None
-        return None if line is None else line.primary.ea_ev
-
-
 async def temperature_eis(run: Run, parameters: TemperatureEisParameters) -> None:
     """Measure a spectrum at each temperature, fit each one and the Arrhenius line through all."""
     sweep = parameters.sweep()
     probe = ProbeSettings(sweep=sweep, locate=minimum_reactance)
-    series = _Series(parameters.probe_tolerance)
+    series = ConductivitySeries(run.u_temperature_k)
     for index, (branch, temperature_k) in enumerate(parameters.setpoints()):
         settle_key, eis_key = _keys(index, branch, temperature_k)
         settled = await run.settle(
@@ -259,9 +220,15 @@ async def temperature_eis(run: Run, parameters: TemperatureEisParameters) -> Non
         if not settled.is_settled and parameters.on_settle_timeout == "skip":
             run.forgo(eis_key)
             continue
-        measurement = await run.eis(key=eis_key, parameters=sweep)
+        measurement = await run.eis(key=eis_key, parameters=_begun_well(sweep, settled))
         await _record_fit(run, eis_key, branch, settled, measurement, series)
     await _record_line(run, series)
+
+
+def _begun_well(sweep: Eis, settled: SettleResult) -> Eis:
+    """Return the sweep with what is known of its first impedance."""
+    known = settled.first_impedance_ohm
+    return replace(sweep, first_impedance_ohm=known) if math.isfinite(known) else sweep
 
 
 async def _record_fit(
@@ -270,7 +237,7 @@ async def _record_fit(
     branch: str,
     settled: SettleResult,
     measurement: Measurement,
-    series: _Series,
+    series: ConductivitySeries,
 ) -> None:
     """Fit one spectrum and record what it says; data that hold no resistance are no failure."""
     about: dict[str, Any] = {
@@ -288,10 +255,8 @@ async def _record_fit(
         return
     sigma = _conductivity(run, fit)
     if sigma is not None:
-        series.temperature_k.append(measurement.temperature_k)
-        series.branch.append(branch)
-        series.values.append(sigma)
-        series.settled.append(settled.is_settled)
+        point = Point(measurement.temperature_k, branch, sigma, fit.is_arc_closed, settled)
+        series.add(point)
     await run.record("fit", {**about, **_fit_data(fit, sigma, measurement)})
 
 
@@ -337,8 +302,7 @@ def _fit_data(
     fit: ImpedanceFit, sigma: Conductivity | None, measurement: Measurement
 ) -> dict[str, Any]:
     """Return what a reader of the data wants to know about one fit."""
-    first, repeat = measurement.impedance_ohm(), measurement.impedance_ohm(repeats=True)
-    drift = drift_between(first[0], repeat[0]) if _is_comparable(measurement) else None
+    drift = _drift(measurement, fit.noise)
     without_geometry = () if sigma is not None else ("no geometry: no conductivity",)
     return {
         "circuit": fit.circuit.name,
@@ -347,37 +311,37 @@ def _fit_data(
         "noise": fit.noise,
         "conductivity": None if sigma is None else sigma.model_dump(),
         "drift": None if drift is None else drift.modulus_change,
-        "warnings": [*fit.warnings, *(drift.warnings if drift else ()), *without_geometry],
+        "warnings": [*fit.warnings, *(drift.warnings if drift else _UNCHECKED), *without_geometry],
         "fit": fit.model_dump(mode="json"),
     }
 
 
-def _is_comparable(measurement: Measurement) -> bool:
-    """Return whether the first point and its repeat tell a drift: neither was in underload.
+def _drift(measurement: Measurement, noise: float) -> DriftCheck | None:
+    """Return how the first frequency changed; None if its measurements cannot tell.
 
-    A sweep often begins in too large a current range, whose noise would pass for a drift.
+    A sweep that begins in too large a current range has noise there that would pass for a drift.
     """
     bits = [measurement.column("status_bits", repeats=repeats) for repeats in (False, True)]
-    return bits[1].size > 0 and not any(int(each[0]) & PointStatus.UNDERLOAD for each in bits)
+    if not bits[1].size or any(int(each[0]) & PointStatus.UNDERLOAD for each in bits):
+        return None
+    first, repeat = measurement.impedance_ohm(), measurement.impedance_ohm(repeats=True)
+    return drift_between(first[0], repeat[0], noise=noise)
 
 
-async def _record_line(run: Run, series: _Series) -> None:
+async def _record_line(run: Run, series: ConductivitySeries) -> None:
     """Record the Arrhenius line, or why there is none."""
     try:
         line = series.fit()
     except AnalysisError as error:
         await run.record("arrhenius", {"warnings": [str(error)]})
         return
+    left_out = [f"left out: {', '.join(series.left_out)}"] if series.left_out else []
     if line is None:
-        message = f"fewer than {_FEWEST_TEMPERATURES} temperatures: no activation energy"
-        await run.record("arrhenius", {"warnings": [message]})
+        message = f"fewer than {FEWEST_TEMPERATURES} temperatures: no activation energy"
+        await run.record("arrhenius", {"warnings": [message, *left_out]})
         return
     data = line.model_dump(mode="json")
-    unsettled = series.settled.count(False)
-    if unsettled:
-        said = f"{unsettled} of {len(series.settled)} temperatures had not settled"
-        data["warnings"] = [*data["warnings"], said]
-    await run.record("arrhenius", data)
+    await run.record("arrhenius", {**data, "warnings": [*data["warnings"], *left_out]})
 
 
 PROTOCOL = Protocol(

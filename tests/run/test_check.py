@@ -73,7 +73,7 @@ def test_cooling_down_takes_as_long_as_the_stage_needs(check) -> None:
     _, _, settle, _ = check(temperatures=["75 degC", "15 degC"])
     ramp_s = 60.0 / 5.0 * 60.0
     passive_s = 3600.0 * math.log((75.0 - 5.0) / (15.0 - 5.0))
-    rest_s = 1.5 * 60.0 + 3 * 30.0
+    rest_s = 1.5 * 60.0 + 4 * 30.0
     assert passive_s > ramp_s
     assert settle.duration_s == pytest.approx(passive_s + rest_s)
     assert settle.note == "limited by passive cooling"
