@@ -296,13 +296,21 @@ class _Points:
             said.append("two temperatures only: nothing shows whether the points lie on a line")
         if is_curved:
             said.append("the Arrhenius plot is curved: one activation energy does not describe it")
-        if self._u is not None and line.reduced_chi2 is not None and line.reduced_chi2 > 4:
-            times = np.sqrt(line.reduced_chi2)
+        times = self._excess_scatter(line)
+        if times > 2:
             said.append(f"the points scatter {times:.2g} times more than their uncertainties")
         low, high = self.temperature_k.min(), self.temperature_k.max()
         if not low - _SAME_K <= ROOM_K <= high + _SAME_K:
             said.append("25 degC is outside the measured temperatures: extrapolated")
         return said
+
+    def _excess_scatter(self, line: ArrheniusLine) -> float:
+        """Return the scatter about the line in units of what resistance and settling explain."""
+        if self._u is None or self.size < 3:
+            return 0.0
+        off = self._ln_sigma - line.ln_sigma(self.temperature_k)
+        explained = self._u**2 + self._u_settling**2
+        return float(np.sqrt((off**2 / explained).sum() / (self.size - 2)))
 
     def _y(self, convention: Convention) -> FloatArray:
         is_primary = convention == "ln(sigma T)"

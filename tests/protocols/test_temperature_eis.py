@@ -108,6 +108,38 @@ def test_a_hidden_truth_is_found(measure, seed: int) -> None:
     assert found["ea_ev"] == pytest.approx(truth.activation_energy_ev, abs=0.01)
 
 
+@pytest.mark.parametrize("lag_s", ["600.0", "1200.0"])
+def test_a_resistive_pellet_that_lags_its_stage_is_waited_for(measure, lag_s: str) -> None:
+    truth = Truth(1e-8, 0.78)
+    run = measure({**truth.world(1), "sample_lag_s": lag_s}, truth.careful_parameters())
+    line = run.events("arrhenius")[0]["data"]["primary"]
+    assert line["sigma_25_s_per_cm"] == pytest.approx(truth.sigma_25c_s_per_cm, rel=0.025)
+    assert line["ea_ev"] == pytest.approx(truth.activation_energy_ev, abs=0.005)
+    off = line["sigma_25_s_per_cm"] - truth.sigma_25c_s_per_cm
+    assert abs(off) < 3 * line["u_sigma_25_s_per_cm"]
+
+
+def test_a_probe_counts_only_points_of_a_fitting_current_range(measure) -> None:
+    truth = Truth(1e-8, 0.78)
+    run = measure(truth.world(1), truth.careful_parameters())
+    ends = [step["data"] for step in run.events("step") if step["data"]["phase"] == "end"]
+    for settle in [step["result"] for step in ends if step["kind"] == "settle"]:
+        assert abs(settle["probe_change"]) < 0.02
+        assert abs(settle["probe_remainder"]) < 0.02
+
+
+def test_what_has_not_settled_is_kept_out_of_the_line(measure, quick) -> None:
+    hurried = {
+        **quick,
+        "temperatures": ["26 degC", "70 degC", "27 degC"],
+        "settle_timeout": "5 min",
+    }
+    run = measure({}, hurried)
+    (line,) = run.events("arrhenius")
+    assert "not settled" in line["data"]["warnings"][-1]
+    assert "primary" not in line["data"]
+
+
 def test_the_seeds_draw_pellets_that_differ() -> None:
     resistances_ohm = [Truth.drawn(seed).resistance_ohm for seed in (1, 10, 11)]
     assert max(resistances_ohm) > 100.0 * min(resistances_ohm)
