@@ -16,6 +16,7 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, cast
 
@@ -203,8 +204,32 @@ def _check_body(kind: Kind, body: Mapping[str, Any]) -> None:
     for name, expected in _REQUIRED[kind].items():
         if not isinstance(body.get(name), expected):
             raise DocumentError(f"{kind}: {name}: expected {expected}, got {body.get(name)!r:.60}")
+    if "time" in _REQUIRED[kind]:
+        _check_time(kind, body["time"])
+    if kind is Kind.RUN_STOP:
+        _check_ending(body)
     if kind is Kind.EVENT_PAGE:
         _check_columns(body["columns"], body["n_points"])
+
+
+def _check_time(kind: Kind, time: str) -> None:
+    """Raise DocumentError unless a time is ISO 8601 and says how far it is from UTC."""
+    try:
+        offset = datetime.fromisoformat(time).tzinfo
+    except ValueError as error:
+        raise DocumentError(f"{kind}: time: expected ISO 8601, got {time!r:.60}") from error
+    if offset is None:
+        raise DocumentError(f"{kind}: time: expected an offset from UTC, got {time!r:.60}")
+
+
+def _check_ending(body: Mapping[str, Any]) -> None:
+    """Raise DocumentError unless status, reason and counts are what readers judge by."""
+    for name, words in (("exit_status", ExitStatus), ("reason", Reason)):
+        if body[name] not in list(words):
+            raise DocumentError(f"run_stop: {name}: {body[name]!r:.60} is none of {list(words)}")
+    for name in ("expected_points", "actual_points"):
+        if not all(type(count) is int for count in body[name].values()):
+            raise DocumentError(f"run_stop: {name}: expected whole numbers")
 
 
 def _check_columns(columns: Mapping[str, Any], n_points: int) -> None:

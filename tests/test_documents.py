@@ -7,7 +7,7 @@ import math
 import orjson
 import pytest
 
-from labctl.documents import Document, ExitStatus, Kind, Reason, decode, encode, points_of
+from labctl.documents import Document, ExitStatus, Kind, Reason, check, decode, encode, points_of
 from labctl.errors import DocumentError
 
 PAGE = {"stream": "eis", "n_points": 2, "columns": {"f": [1.0, 2.0], "z": [0.5, 0.25]}}
@@ -74,3 +74,37 @@ def test_only_a_completed_run_is_a_success() -> None:
     ]
     assert Reason.TRUNCATED.exit_status is ExitStatus.FAIL
     assert Reason.ABORTED.exit_status is ExitStatus.ABORT
+
+
+STOP = {
+    "time": "2026-11-23T13:00:00+00:00",
+    "exit_status": "success",
+    "reason": "completed",
+    "expected_points": {"eis": 2},
+    "actual_points": {"eis": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"time": "later"}, "ISO 8601"),
+        ({"time": "2026-11-23T13:00:00"}, "offset from UTC"),
+        ({"exit_status": "splendid"}, "exit_status"),
+        ({"reason": "why not"}, "reason"),
+        ({"actual_points": {"eis": "two"}}, "whole numbers"),
+        ({"expected_points": {"eis": True}}, "whole numbers"),
+    ],
+)
+def test_a_run_stop_that_no_reader_could_judge_by_is_refused(change, complaint) -> None:
+    decode(encode(Document("r", 4, Kind.RUN_STOP, STOP)))
+    with pytest.raises(DocumentError, match=complaint):
+        decode(encode(Document("r", 4, Kind.RUN_STOP, {**STOP, **change})))
+
+
+def test_what_the_check_lets_pass_the_reader_takes() -> None:
+    for document in (page(), Document("r", 4, Kind.RUN_STOP, STOP)):
+        check(document)
+        assert decode(encode(document)) == document
+    with pytest.raises(DocumentError, match="column f"):
+        check(page(columns={"f": ["a", 1.0], "z": [0.5, 0.25]}))

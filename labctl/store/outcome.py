@@ -45,24 +45,34 @@ def judge_ending(
             Outcome.INTERRUPTED,
             "No run_stop is stored: the run was interrupted, or it is still running.",
         )
+    missing = _missing(stop["actual_points"], stored_points, n_missing)
     if stop["exit_status"] != ExitStatus.SUCCESS:
-        return Ending(_reason(stop), _sentence(stop))
-    differences = _differences(stop["actual_points"], stored_points)
-    if n_missing:
-        differences.append(f"{n_missing} documents before the run_stop are not stored")
-    if differences:
-        return Ending(
-            Outcome.TRUNCATED, "The run says success, but " + "; ".join(differences) + "."
-        )
+        return Ending(_reason(stop), "; ".join([_sentence(stop), *missing]))
+    missing = [*_unmeasured(stop), *missing]
+    if missing:
+        return Ending(Outcome.TRUNCATED, "The run says success, but " + "; ".join(missing) + ".")
     return Ending(Outcome.COMPLETED, _sentence(stop))
 
 
-def _differences(measured: Mapping[str, int], stored: Mapping[str, int]) -> list[str]:
-    """Return one clause for each stream whose stored points are not those measured."""
-    return [
+def _missing(measured: Mapping[str, int], stored: Mapping[str, int], n_missing: int) -> list[str]:
+    """Return one clause for each thing that was measured and is not stored."""
+    said = [
         f"stream {name} holds {stored.get(name, 0)} of {count} points"
         for name, count in measured.items()
         if stored.get(name, 0) != count
+    ]
+    lost = f"{n_missing} documents before the run_stop are not stored"
+    return [*said, lost] if n_missing else said
+
+
+def _unmeasured(stop: Mapping[str, Any]) -> list[str]:
+    """Return one clause for each stream that has not the points it should have."""
+    forgone = stop.get("forgone_points", {})
+    wanted = {name: n - forgone.get(name, 0) for name, n in stop["expected_points"].items()}
+    return [
+        f"{stop['actual_points'].get(name, 0)} of {n_points} {name} points were measured"
+        for name, n_points in wanted.items()
+        if stop["actual_points"].get(name, 0) != n_points
     ]
 
 

@@ -145,7 +145,7 @@ async def fill_the_disk(link: Link) -> None:
 
 
 def big(seq: int) -> Document:
-    body = {"stream": "steps", "time": "", "data": {"x": "y" * 100_000}}
+    body = {"stream": "steps", "time": "2026-01-01T00:00:00Z", "data": {"x": "y" * 100_000}}
     return Document("r1", seq, Kind.EVENT, body)
 
 

@@ -125,7 +125,11 @@ def test_a_document_that_no_recorder_could_read_is_refused():
 
 def test_a_run_id_that_cannot_be_a_topic_is_refused():
     with pytest.raises(DocumentError, match="MQTT topic"):
-        entry_of(Document("r/1", 0, Kind.EVENT, {"stream": "s", "time": "", "data": {}}))
+        entry_of(
+            Document(
+                "r/1", 0, Kind.EVENT, {"stream": "s", "time": "2026-01-01T00:00:00Z", "data": {}}
+            )
+        )
 
 
 def test_a_line_is_json_that_a_person_can_read(points):

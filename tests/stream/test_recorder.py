@@ -17,6 +17,8 @@ from labctl.stream.topics import document_topic, watermark_topic
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+EVENT = {"stream": "s", "time": "2026-01-01T00:00:00Z", "data": {}}
+
 
 class Bench:
     """A recorder at work, and a connection that plays the publisher."""
@@ -91,9 +93,23 @@ async def test_documents_in_another_order_fill_the_gap(bench, points):
         (b"\xff\xfe not text", "not JSON"),
         (b"", "not JSON"),
         (b'{"schema":99}', "schema 1"),
-        (encode(Document("r2", 0, Kind.EVENT, {"stream": "s", "time": "", "data": {}})), "topic"),
         (
-            encode(Document("r1", 2**63, Kind.EVENT, {"stream": "s", "time": "", "data": {}})),
+            encode(
+                Document(
+                    "r2", 0, Kind.EVENT, {"stream": "s", "time": "2026-01-01T00:00:00Z", "data": {}}
+                )
+            ),
+            "topic",
+        ),
+        (
+            encode(
+                Document(
+                    "r1",
+                    2**63,
+                    Kind.EVENT,
+                    {"stream": "s", "time": "2026-01-01T00:00:00Z", "data": {}},
+                )
+            ),
             "64 bits",
         ),
     ],

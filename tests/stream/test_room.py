@@ -17,7 +17,7 @@ MEGABYTE = 1 << 20
 
 
 def big(seq: int) -> Document:
-    body = {"stream": "steps", "time": "", "data": {"x": "y" * 100_000}}
+    body = {"stream": "steps", "time": "2026-01-01T00:00:00Z", "data": {"x": "y" * 100_000}}
     return Document("r1", seq, Kind.EVENT, body)
 
 

@@ -135,6 +135,6 @@ def test_nothing_to_send_is_no_message():
 def test_a_message_that_is_not_full_waits_for_more_and_a_full_one_does_not():
     transfer = Transfer()
     transfer.message_sent(9, now_s=1.0)
-    assert transfer.waits_for_more(is_full=False, now_s=1.01) == pytest.approx(1.05)
+    assert transfer.waits_for_more(is_full=False, now_s=1.01) == pytest.approx(1.015)
     assert transfer.waits_for_more(is_full=True, now_s=1.01) is None
-    assert transfer.waits_for_more(is_full=False, now_s=1.06) is None
+    assert transfer.waits_for_more(is_full=False, now_s=1.02) is None
