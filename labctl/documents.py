@@ -13,6 +13,7 @@ On the wire a document is one line of JSON that a person can read. A number that
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -160,22 +161,32 @@ def _checked(envelope: dict[str, Any]) -> Document:
         raise DocumentError("seq: expected a whole number from 0")
     if not isinstance(body, dict):
         raise DocumentError("body: expected an object")
-    try:
-        kind = Kind(envelope.get("kind"))
-    except ValueError as error:
-        raise DocumentError(f"kind: {envelope.get('kind')!r} is none of {list(Kind)}") from error
+    kind = _kind(envelope.get("kind"))
     _check_body(kind, body)
     return Document(run_id=run_id, seq=seq, kind=kind, body=body)
+
+
+def _kind(name: object) -> Kind:
+    """Return the kind of a name."""
+    if not isinstance(name, str) or name not in list(Kind):
+        raise DocumentError(f"kind: {_shown(name)} is none of {list(Kind)}")
+    return Kind(name)
 
 
 def _check_body(kind: Kind, body: dict[str, Any]) -> None:
     """Raise DocumentError if a body lacks what its kind promises."""
     for name, expected in _REQUIRED[kind].items():
         if not isinstance(body.get(name), expected):
-            raise DocumentError(f"{kind}: {name}: expected {expected}, got {body.get(name)!r:.60}")
+            got = _shown(body.get(name))
+            raise DocumentError(f"{kind}: {name}: expected {expected}, got {got}")
     if kind is Kind.EVENT_PAGE:
         _check_columns(body["columns"], body["n_points"])
         body["columns"] = {name: _floats(name, column) for name, column in body["columns"].items()}
+
+
+def _shown(value: object) -> str:
+    """Return the beginning of a value, which may be nested deeper than repr can follow."""
+    return f"{reprlib.repr(value):.60}"
 
 
 def _check_columns(columns: dict[str, Any], n_points: int) -> None:
