@@ -74,3 +74,18 @@ def recorder_id_of(store_path: Path) -> str:
     """Return the name of the recorder of a store: the same for every process that opens it."""
     place = f"{platform.node()}:{store_path.resolve()}"
     return f"store-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+
+
+async def record_until(stopping: asyncio.Event, work: Recording) -> None:
+    """Record until told to stop; first write the Parquet files that an earlier process owes."""
+    work.archive.ask()
+    working = asyncio.create_task(work.run())
+    waiting = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        working.cancel()
+        waiting.cancel()
+        await asyncio.wait({working, waiting})
+    if not working.cancelled():
+        working.result()
