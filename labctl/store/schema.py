@@ -7,6 +7,7 @@ transaction, after a copy of it was made beside it.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from contextlib import closing
@@ -18,6 +19,8 @@ from labctl.store.checksum import checksum
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
+
+_log = logging.getLogger(__name__)
 
 VERSION = 2
 """The version that writers write."""
@@ -89,6 +92,7 @@ def bring_up(connection: sqlite3.Connection, path: Path) -> None:
         _keep_copy(path, version)
         connection.create_function("labctl_checksum", 7, checksum, deterministic=True)
         _run(connection, _UP_TO_2)
+        _log.warning("%s: now of version 2; as it was, it is kept as %s", path, copy_name(path, 1))
     if version != VERSION:
         connection.execute(f"PRAGMA user_version = {VERSION}")
 
