@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import platform
 import secrets
-import signal
 import sys
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -30,12 +29,13 @@ from labctl.run.check import CheckedStep, check_plan
 from labctl.run.executor import SAFE_STATE_TIMEOUT_S, Ending, Executor, RunOrder
 from labctl.run.protocol import Protocol
 from labctl.run.resumption import persons_word
+from labctl.signals import signals_abort
 from labctl.store.sqlite import STORE_NAME
-from labctl.stream.link import Link
+from labctl.stream.delivery import delivery_from
 from labctl.stream.outbox import OutboxLimits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from datetime import datetime
 
     from labctl.clock import ParkingLot
@@ -47,11 +47,10 @@ if TYPE_CHECKING:
     from labctl.instruments.transport import LineTransport, LinkSettings
     from labctl.run.progress import Progress
     from labctl.run.protocol import Parameters
+    from labctl.stream.link import Link
 
-OUTBOX_NAME = "outbox.sqlite"
 _DRAIN_TIMEOUT_S = 30.0
 _SWITCH_INTERVAL_S = 0.0002
-_ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")  # where the system has it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +90,8 @@ class RunRequest:
 class RunReport:
     """What came of a request: the run's ending, and where its documents are.
 
-    `undelivered` says why not every document is in the store; "" if every one is.
+    `undelivered` says why not every document is in a store; "" if every one is.
+    `recorded_elsewhere` names who stores them if that is not the data folder's store; "" if it is.
     """
 
     run_id: str
@@ -99,6 +99,7 @@ class RunReport:
     duration_s: float
     undelivered: str
     store: Path
+    recorded_elsewhere: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,15 +212,16 @@ def run(request: RunRequest, observer: Callable[[Progress], None]) -> RunReport:
     """
     prepared, _ = _checked(request)
     request.data.mkdir(parents=True, exist_ok=True)
-    link = Link(
-        outbox_path=request.data / OUTBOX_NAME,
+    delivery = delivery_from(
+        request.data,
         rig=prepared.config.name,
         mqtt=request.mqtt or prepared.config.mqtt.url,
-        store_path=request.data / STORE_NAME,
+        is_recording=prepared.config.mqtt.record,
+        recorders=prepared.config.mqtt.recorders,
         limits=_outbox_limits(prepared.config),
     )
-    loop = _loop(request)
-    return run_on(loop, _main(prepared, link, observer))
+    report = run_on(_loop(request), _main(prepared, delivery.link, observer))
+    return replace(report, recorded_elsewhere=delivery.elsewhere)
 
 
 def _outbox_limits(config: RigConfig) -> OutboxLimits:
@@ -330,7 +332,7 @@ async def _execute(
     order = _order(prepared)
     executor = Executor(order, rig, sink, clock, observer)
     about = {name: asdict(identity) for name, identity in identities.items()}
-    with _signals_abort():
+    with signals_abort():
         ending = await executor.execute(about)
     return _Executed(run_id=order.run_id, ending=ending, duration_s=clock.elapsed_s())
 
@@ -369,29 +371,6 @@ def _may_resume(prepared: Prepared, run_id: str) -> Callable[[], Awaitable[None]
 def new_run_id(sample: str) -> str:
     """Return a new run's name: when, what, and six characters against chance."""
     return f"{utc_now():%Y%m%dT%H%M%S}-{sample}-{secrets.token_hex(3)}"
-
-
-@contextmanager
-def _signals_abort() -> Generator[None, None, None]:
-    """Make every signal that asks a process to end cancel the run: it ends in the safe state.
-
-    SIGHUP is a closed terminal or a lost ssh session. Python's own handling would raise
-    KeyboardInterrupt at the second Ctrl-C, in the middle of making the rig safe.
-    """
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    numbers = [getattr(signal, name) for name in _ENDING_SIGNALS if hasattr(signal, name)]
-
-    def abort(*_: object) -> None:
-        if task is not None:
-            loop.call_soon_threadsafe(task.cancel)
-
-    before = {number: signal.signal(number, abort) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _rig(prepared: Prepared, opener_for: Callable[[str, InstrumentConfig], Opener]) -> Rig:

@@ -97,9 +97,15 @@ class SimulationConfig(Config):
 
 
 class MqttConfig(Config):
-    """Which broker the rig's data go to; without one, a broker of the run's own on loopback."""
+    """Which broker the rig's data go to; without one, a broker of the run's own on loopback.
+
+    Who runs a protocol records into the store of the data folder, unless `record` is false;
+    `recorders` names those elsewhere that must have a document before the outbox forgets it.
+    """
 
     url: str | None = None
+    record: bool = True
+    recorders: tuple[Name, ...] = ()
 
 
 class OutboxConfig(Config):

@@ -13,6 +13,7 @@ On the wire a document is one line of JSON that a person can read. A number that
 from __future__ import annotations
 
 import math
+import reprlib
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -188,10 +189,7 @@ def _checked(envelope: dict[str, Any]) -> Document:
         raise DocumentError("seq: expected a whole number from 0")
     if not isinstance(body, dict):
         raise DocumentError("body: expected an object")
-    try:
-        kind = Kind(envelope.get("kind"))
-    except ValueError as error:
-        raise DocumentError(f"kind: {envelope.get('kind')!r} is none of {list(Kind)}") from error
+    kind = _kind(envelope.get("kind"))
     _check_body(kind, body)
     if kind is Kind.EVENT_PAGE:
         columns = body["columns"].items()
@@ -199,11 +197,19 @@ def _checked(envelope: dict[str, Any]) -> Document:
     return Document(run_id=run_id, seq=seq, kind=kind, body=body)
 
 
+def _kind(name: object) -> Kind:
+    """Return the kind of a name."""
+    if not isinstance(name, str) or name not in list(Kind):
+        raise DocumentError(f"kind: {_shown(name)} is none of {list(Kind)}")
+    return Kind(name)
+
+
 def _check_body(kind: Kind, body: Mapping[str, Any]) -> None:
     """Raise DocumentError if a body lacks what its kind promises."""
     for name, expected in _REQUIRED[kind].items():
         if not isinstance(body.get(name), expected):
-            raise DocumentError(f"{kind}: {name}: expected {expected}, got {body.get(name)!r:.60}")
+            got = _shown(body.get(name))
+            raise DocumentError(f"{kind}: {name}: expected {expected}, got {got}")
     if "time" in _REQUIRED[kind]:
         _check_time(kind, body["time"])
     if kind is Kind.RUN_STOP:
@@ -212,21 +218,26 @@ def _check_body(kind: Kind, body: Mapping[str, Any]) -> None:
         _check_columns(body["columns"], body["n_points"])
 
 
+def _shown(value: object) -> str:
+    """Return the beginning of a value, which may be nested deeper than repr can follow."""
+    return f"{reprlib.repr(value):.60}"
+
+
 def _check_time(kind: Kind, time: str) -> None:
     """Raise DocumentError unless a time is ISO 8601 and says how far it is from UTC."""
     try:
         offset = datetime.fromisoformat(time).tzinfo
     except ValueError as error:
-        raise DocumentError(f"{kind}: time: expected ISO 8601, got {time!r:.60}") from error
+        raise DocumentError(f"{kind}: time: expected ISO 8601, got {_shown(time)}") from error
     if offset is None:
-        raise DocumentError(f"{kind}: time: expected an offset from UTC, got {time!r:.60}")
+        raise DocumentError(f"{kind}: time: expected an offset from UTC, got {_shown(time)}")
 
 
 def _check_ending(body: Mapping[str, Any]) -> None:
     """Raise DocumentError unless status, reason and counts are what readers judge by."""
     for name, words in (("exit_status", ExitStatus), ("reason", Reason)):
         if body[name] not in list(words):
-            raise DocumentError(f"run_stop: {name}: {body[name]!r:.60} is none of {list(words)}")
+            raise DocumentError(f"run_stop: {name}: {_shown(body[name])} is none of {list(words)}")
     for name in ("expected_points", "actual_points"):
         if not all(type(count) is int for count in body[name].values()):
             raise DocumentError(f"run_stop: {name}: expected whole numbers")

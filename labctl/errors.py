@@ -14,6 +14,7 @@ LabctlError
 ├── AnalysisError (ValueError)            data that do not support the result asked for
 ├── DocumentError (ValueError)            a document that breaks its schema
 ├── StoreError                            the store cannot do what was asked
+│   └── StoreTakenError                   another process records into it
 └── StreamError                           outbox, broker or recorder
 """
 
@@ -92,6 +93,12 @@ class DocumentError(LabctlError, ValueError):
 
 class StoreError(LabctlError):
     """The store cannot do what was asked."""
+
+
+class StoreTakenError(StoreError):
+    """Another process records into the store; the message says which."""
+
+    exit_code = 2
 
 
 class StreamError(LabctlError):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labctl.cli import data, demo, instruments, spectra
+from labctl.cli import data, delivery, demo, instruments, recorder, spectra
 from labctl.cli import run as run_commands
 from labctl.errors import LabctlError
 
@@ -42,6 +42,9 @@ app.command(rich_help_panel="Measure")(run_commands.run)
 app.command(rich_help_panel="Measure")(run_commands.check)
 app.command(rich_help_panel="Measure")(run_commands.resume)
 app.command(rich_help_panel="Measure")(instruments.sim)
+app.add_typer(recorder.app, name="recorder", rich_help_panel="Record")
+app.command(rich_help_panel="Record")(delivery.drain)
+app.command(rich_help_panel="Record")(delivery.verify)
 app.command(rich_help_panel="Look at data")(data.runs)
 app.command(rich_help_panel="Look at data")(data.show)
 app.command(rich_help_panel="Look at data")(data.plot)

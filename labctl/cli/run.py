@@ -169,15 +169,26 @@ def _tell(report: RunReport, *, json: bool) -> None:
         return
     if report.ending.unsafe:
         typer.secho(f"labctl: {report.ending.message}", fg="red", bold=True, err=True)
-    if report.undelivered:
-        typer.echo(f"run {report.run_id} {report.ending.reason}: {report.ending.message}")
-        typer.echo(
-            f"labctl: warning: {report.undelivered}; what is in the outbox waits there, and the "
-            "next run on this data folder delivers it",
-            err=True,
-        )
+    if report.undelivered or report.recorded_elsewhere:
+        _tell_where_it_is(report)
         return
     print_run(open_store(report.store).run(report.run_id))
+
+
+def _tell_where_it_is(report: RunReport) -> None:
+    """Print how a run ended that the data folder's store does not hold, or not whole."""
+    typer.echo(f"run {report.run_id} {report.ending.reason}: {report.ending.message}")
+    if report.recorded_elsewhere:
+        typer.echo(
+            f"recorded by {report.recorded_elsewhere}; on its machine `labctl recorder status` "
+            "says what is stored"
+        )
+    if report.undelivered:
+        typer.echo(
+            f"labctl: warning: {report.undelivered}; what is in the outbox waits there, and "
+            "`labctl drain` or the next run on this data folder delivers it",
+            err=True,
+        )
 
 
 def _report_data(report: RunReport) -> dict[str, Any]:
@@ -192,6 +203,7 @@ def _report_data(report: RunReport) -> dict[str, Any]:
         "unsafe": dict(report.ending.unsafe),
         "duration_s": report.duration_s,
         "undelivered": report.undelivered,
+        "recorded_elsewhere": report.recorded_elsewhere,
         "store": str(report.store),
     }
 

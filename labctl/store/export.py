@@ -102,6 +102,7 @@ def _whole_file(path: Path) -> Generator[Path]:
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
+        _sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -109,3 +110,14 @@ def _whole_file(path: Path) -> Generator[Path]:
 def _safe(name: str) -> str:
     """Return a name that every file system takes."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip(".-") or "unnamed"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a folder's list of names to disk, where the system lets one ask for that."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

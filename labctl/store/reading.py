@@ -19,7 +19,8 @@ import orjson
 
 from labctl.errors import BadInputError, StoreError
 from labctl.store.outcome import Ending, Outcome, judge_ending
-from labctl.store.sqlite import STORE_NAME, check_version
+from labctl.store.schema import check_version
+from labctl.store.sqlite import STORE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -98,7 +99,7 @@ def open_store(path: str | Path | None = None) -> Store:
         file = file / STORE_NAME
     if not file.is_file():
         raise BadInputError(f"{file}: no such store")
-    with _connect(file) as connection:
+    with connect(file) as connection:
         check_version(connection, file)
     return Store(file)
 
@@ -114,7 +115,7 @@ class Store:
 
     def runs(self) -> list[RunSummary]:
         """Return a line about each run, the newest first."""
-        with _connect(self.path) as connection:
+        with connect(self.path) as connection:
             headers = _headers(connection)
         return [_summary(header) for header in headers]
 
@@ -239,18 +240,18 @@ class StoredRun:
 
     def _ask(self, query: str, **parameters: object) -> list[Any]:
         """Return the rows of a query about this run."""
-        with _connect(self.path) as connection:
+        with connect(self.path) as connection:
             run = connection.execute("SELECT id FROM run WHERE run_id = ?", (self.run_id,))
             (key,) = run.fetchone()
             return connection.execute(query, {"run": key, **parameters}).fetchall()
 
     def _header(self) -> _Header:
-        with _connect(self.path) as connection:
+        with connect(self.path) as connection:
             return _headers(connection, self.run_id)[0]
 
 
 @contextmanager
-def _connect(path: Path) -> Generator[sqlite3.Connection]:
+def connect(path: Path) -> Generator[sqlite3.Connection]:
     """Open a store for reading, one snapshot of it."""
     try:
         connection = sqlite3.connect(

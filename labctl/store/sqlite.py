@@ -19,6 +19,8 @@ import orjson
 
 from labctl.documents import Document, Kind, encode, points_of
 from labctl.errors import DocumentError, StoreError
+from labctl.store.checksum import checksum
+from labctl.store.schema import bring_up
 from labctl.store.transaction import transaction
 
 if TYPE_CHECKING:
@@ -28,51 +30,13 @@ if TYPE_CHECKING:
 STORE_NAME = "labctl.sqlite"
 """The store's file name in a data directory."""
 
-_VERSION = 1
 _PAGES_PER_CHECKPOINT = 4000  # 16 MB
 _BUSY_TIMEOUT_S = 30.0
-
-_SCHEMA = """
-CREATE TABLE run (
-    id        INTEGER PRIMARY KEY,
-    run_id    TEXT NOT NULL UNIQUE,
-    watermark INTEGER NOT NULL DEFAULT -1,  -- everything from 0 to here is stored
-    last_seq  INTEGER NOT NULL DEFAULT -1   -- the highest seq stored
-);
-CREATE TABLE document (
-    run      INTEGER NOT NULL REFERENCES run,
-    seq      INTEGER NOT NULL,
-    kind     TEXT NOT NULL,
-    stream   TEXT NOT NULL,
-    n_points INTEGER NOT NULL,
-    body     TEXT NOT NULL,  -- JSON; of an event_page without its columns
-    names    TEXT,           -- JSON list of an event_page's column names
-    points   BLOB,           -- float64, little-endian, (n_points, n_columns)
-    PRIMARY KEY (run, seq)
-);
-CREATE TABLE stream (
-    run       INTEGER NOT NULL REFERENCES run,
-    name      TEXT NOT NULL,
-    is_frames INTEGER NOT NULL,  -- 1: frames of points, 0: events
-    first_seq INTEGER NOT NULL,
-    n_points  INTEGER NOT NULL,
-    units     TEXT,              -- JSON, from the descriptor
-    PRIMARY KEY (run, name, is_frames)
-);
-CREATE TABLE quarantine (
-    id       INTEGER PRIMARY KEY,
-    topic    TEXT NOT NULL,
-    line     BLOB NOT NULL,
-    problem  TEXT NOT NULL,
-    n_times  INTEGER NOT NULL DEFAULT 1,
-    first_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
-    UNIQUE (topic, line)
-);
-"""
+_LONGEST_PROBLEM = 500
 
 _INSERT = (
-    "INSERT INTO document (run, seq, kind, stream, n_points, body, names, points)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO document (run, seq, kind, stream, n_points, body, names, points, checksum)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _COUNT = (
     "INSERT INTO stream (run, name, is_frames, first_seq, n_points, units)"
@@ -84,6 +48,36 @@ _QUARANTINE = (
     "INSERT INTO quarantine (topic, line, problem) VALUES (?, ?, ?)"
     " ON CONFLICT DO UPDATE SET n_times = n_times + 1"
 )
+_PROGRESS = """
+SELECT watermark, last_seq,
+    (SELECT body FROM document WHERE run = run.id AND seq = run.last_seq AND kind = 'run_stop')
+FROM run WHERE run_id = ?
+"""
+_WITHOUT_PARQUET = """
+SELECT run_id, last_seq FROM run
+WHERE parquet_seq < last_seq AND watermark = last_seq AND EXISTS
+    (SELECT 1 FROM document WHERE run = run.id AND seq = run.last_seq AND kind = 'run_stop')
+ORDER BY id
+"""
+
+
+class Progress(NamedTuple):
+    """How far a run is stored: gap-free up to the watermark, somehow up to `last_seq`.
+
+    `stop` is the body of the run_stop that closes it, as JSON; None while it is open.
+    """
+
+    watermark: int
+    last_seq: int
+    stop: str | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run has ended and everything of it is stored."""
+        return self.stop is not None and self.watermark == self.last_seq
+
+
+_NOTHING = Progress(-1, -1, None)
 
 
 class _Row(NamedTuple):
@@ -142,20 +136,34 @@ class SqliteStore:
     def quarantine(self, topic: str, line: bytes, problem: str) -> None:
         """Keep a line that is no document, byte for byte; the same line again is counted."""
         with self._transaction():
-            self._connection.execute(_QUARANTINE, (topic, line, problem))
+            self._connection.execute(_QUARANTINE, (topic, line, problem[:_LONGEST_PROBLEM]))
+
+    def progress(self, run_id: str) -> Progress:
+        """Return how far a run is stored; that of a run of no documents if it is unknown."""
+        with _as_store_error(self.path):
+            row = self._connection.execute(_PROGRESS, (run_id,)).fetchone()
+        return _NOTHING if row is None else Progress(*row)
+
+    def without_parquet(self) -> list[tuple[str, int]]:
+        """Return the whole runs whose Parquet files are missing or old, each with its last seq."""
+        with _as_store_error(self.path):
+            return self._connection.execute(_WITHOUT_PARQUET).fetchall()
+
+    def parquet_written(self, run_id: str, last_seq: int) -> None:
+        """Note that a run's Parquet files are on disk and hold everything up to a seq."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE run SET parquet_seq = ? WHERE run_id = ?", (last_seq, run_id)
+            )
 
     def _prepare(self) -> None:
-        """Set the file up for durable writes and concurrent readers; make the tables if new."""
+        """Set the file up for durable writes and concurrent readers; bring its tables up."""
         with _as_store_error(self.path):
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_PER_CHECKPOINT}")
         with self._transaction():
-            check_version(self._connection, self.path, may_be_new=True)
-            if _version(self._connection) == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {_VERSION}")
+            bring_up(self._connection, self.path)
 
     @contextmanager
     def _transaction(self) -> Generator[None]:
@@ -180,12 +188,11 @@ class SqliteStore:
 
     def _insert(self, run: int, documents: Sequence[Document]) -> None:
         """Insert documents that are not stored yet and count them."""
-        self._connection.executemany(
-            _INSERT, ((run, document.seq, *_row(document)) for document in documents)
-        )
+        self._connection.executemany(_INSERT, (_values(run, document) for document in documents))
         self._connection.executemany(_COUNT, ((run, *count) for count in _counts(documents)))
         self._connection.execute(
-            "UPDATE run SET watermark = ?, last_seq = max(last_seq, ?) WHERE id = ?",
+            "UPDATE run SET watermark = ?, last_seq = max(last_seq, ?),"
+            " stored_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') WHERE id = ?",
             (self._advanced_watermark(run), documents[-1].seq, run),
         )
 
@@ -235,22 +242,6 @@ class SqliteStore:
         return int(watermark)
 
 
-def check_version(connection: sqlite3.Connection, path: Path, *, may_be_new: bool = False) -> None:
-    """Raise StoreError unless a file is a store of this version (or empty, if that may be)."""
-    version = _version(connection)
-    if version == 0 and not may_be_new:
-        raise StoreError(f"{path}: not a labctl store")
-    if version not in (0, _VERSION):
-        raise StoreError(
-            f"{path}: store version {version}, but this labctl reads version {_VERSION}"
-        )
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    """Return the schema version that a file claims; 0 for an empty one."""
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
 @contextmanager
 def _as_store_error(path: Path) -> Generator[None]:
     """Turn SQLite's errors into StoreError."""
@@ -285,6 +276,15 @@ def _row(document: Document) -> _Row:
     )
 
 
+def _values(run: int, document: Document) -> tuple[object, ...]:
+    """Return a document as a whole row, its checksum included."""
+    row = _row(document)
+    seal = checksum(
+        document.run_id, document.seq, row.kind, row.stream, row.body, row.names, row.points
+    )
+    return run, document.seq, *row, seal
+
+
 def _packed(frame: Document) -> bytes:
     """Return a frame's points as little-endian float64, point after point."""
     columns, n_points = frame.body["columns"], points_of(frame)
@@ -298,8 +298,11 @@ def _packed(frame: Document) -> bytes:
 
 
 def _json(value: object) -> str:
-    """Return a value as JSON text."""
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    """Return a value as JSON text; what is nested too deeply to be written is no document."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    except TypeError as error:
+        raise DocumentError(f"cannot be stored as JSON: {error}") from error
 
 
 def _counts(documents: Iterable[Document]) -> list[tuple[object, ...]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import platform
 import secrets
 from collections import deque
 from contextlib import ExitStack, closing, suppress
@@ -13,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from labctl.documents import Room
 from labctl.errors import StreamError
-from labctl.store.sqlite import SqliteStore
 from labctl.stream.outbox import Entry, Outbox, OutboxLimits
 from labctl.stream.publisher import Publisher
-from labctl.stream.recorder import Recorder
+from labctl.stream.recording import Recording, recorder_id_of, recording
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -57,11 +54,11 @@ class Courier:
         self._address = address
         # A store of ours must have a document itself: another recorder on the same broker, and the
         # same rig's name, says nothing about it.
-        self._recorder_id = _recorder_id(store_path) if store_path is not None else ""
-        self._recorders = recorders or ([self._recorder_id] if self._recorder_id else [])
+        self._recorder_id = recorder_id_of(store_path) if store_path is not None else ""
+        self._recorders = [*recorders, self._recorder_id] if self._recorder_id else recorders
         self._inbox: deque[Entry] = deque()
         self._is_woken = False
-        self._recorder: Recorder | None = None
+        self._recording: Recording | None = None
 
     @property
     def n_waiting(self) -> int:
@@ -71,7 +68,7 @@ class Courier:
     @property
     def problem(self) -> str | None:
         """Why documents do not reach the store now; None while they do."""
-        recorder_problem = self._recorder.problem if self._recorder else None
+        recorder_problem = self._recording.recorder.problem if self._recording else None
         return self._publisher.problem or recorder_problem
 
     @property
@@ -105,6 +102,8 @@ class Courier:
             await self._carry()
             with suppress(StreamError):
                 self._commit()
+            if self._recording is not None:
+                await self._recording.archive.write_missing()
 
     def check(self) -> None:
         """Raise StreamError if something has failed for good."""
@@ -146,9 +145,10 @@ class Courier:
             recorders=self._recorders,
         )
         if self._store_path is not None:
-            store = opened.enter_context(closing(SqliteStore(self._store_path)))
-            self._recorder = Recorder(
-                store, self._address, recorder_id=self._recorder_id, rig=self._rig
+            self._recording = opened.enter_context(
+                recording(
+                    self._store_path, self._address, recorder_id=self._recorder_id, rig=self._rig
+                )
             )
 
     async def _carry(self) -> None:
@@ -167,9 +167,9 @@ class Courier:
     async def _run_services(self) -> None:
         """Run recorder and publisher; the recorder first, so that it misses nothing."""
         async with asyncio.TaskGroup() as group:
-            if self._recorder is not None:
-                group.create_task(self._recorder.run())
-                await self._recorder.ready.wait()
+            if self._recording is not None:
+                group.create_task(self._recording.run())
+                await self._recording.recorder.ready.wait()
             group.create_task(self._publisher.run())
 
     def _commit_soon(self) -> None:
@@ -198,9 +198,3 @@ class Courier:
             raise
         if entries:
             self._publisher.documents_added()
-
-
-def _recorder_id(store_path: Path) -> str:
-    """Return the name of the recorder of a store: the same for every process that opens it."""
-    place = f"{platform.node()}:{store_path.resolve()}"
-    return f"store-{hashlib.sha256(place.encode()).hexdigest()[:12]}"

@@ -1,7 +1,7 @@
 """The connection to an MQTT broker; the one place that knows aiomqtt and paho.
 
-MQTT 3.1.1, clean sessions: what a broker remembers or forgets does not matter, because documents
-are sent until a recorder's watermark covers them. Three traits of the client (aiomqtt 2.5, paho
+MQTT 3.1.1. What a broker remembers or forgets does not matter, because documents are sent until a
+recorder's watermark covers them. Three traits of the client (aiomqtt 2.5, paho
 2.1) shape this module: it acknowledges a message before anyone has processed it, so manual
 acknowledgement is on; a publish that the broker's access list denies returns like any other, so
 nothing here takes a return for a delivery; and it needs a selector event loop.
@@ -221,9 +221,12 @@ async def in_a_task(work: Coroutine[None, None, _T]) -> _T:
 
 @asynccontextmanager
 async def connected(
-    address: BrokerAddress, *, will: LastWill | None = None
+    address: BrokerAddress, *, will: LastWill | None = None, client_id: str | None = None
 ) -> AsyncGenerator[Connection]:
     """Give a connection to a broker.
+
+    With a client id the broker is asked to keep the session, and what comes for it, while there
+    is no connection.
 
     Raises:
         BrokerLostError: there is none to be had.
@@ -234,7 +237,8 @@ async def connected(
         username=address.username,
         password=address.password,
         protocol=aiomqtt.ProtocolVersion.V311,
-        clean_session=True,
+        identifier=client_id,
+        clean_session=client_id is None,
         will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=True) if will else None,
         tls_context=ssl.create_default_context() if address.is_encrypted else None,
         timeout=_TIMEOUT_S,

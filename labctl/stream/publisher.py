@@ -14,7 +14,14 @@ import orjson
 
 from labctl.stream.mqtt import BrokerAddress, BrokerLostError, Connection, LastWill, Message
 from labctl.stream.reconnect import Reconnector
-from labctl.stream.topics import ANY, document_topic, rig_and_run, status_topic, watermark_topic
+from labctl.stream.topics import (
+    ANY,
+    document_topic,
+    resend_topic,
+    rig_and_run,
+    status_topic,
+    watermark_topic,
+)
 from labctl.stream.transfer import Transfer, next_message
 
 if TYPE_CHECKING:
@@ -85,6 +92,7 @@ class Publisher:
     async def _session(self, connection: Connection) -> None:
         """Publish and listen for watermarks until the connection breaks."""
         await connection.subscribe(watermark_topic(self._rig, ANY))
+        await connection.subscribe(resend_topic(self._rig, ANY))
         for transfer in self._transfers.values():
             transfer.rewind()
         try:
@@ -150,10 +158,17 @@ class Publisher:
             self._has_progressed.set()
 
     def _take_watermark(self, message: Message) -> str | None:
-        """Return the run whose watermark a message moves on; None if it does not."""
-        _, run_id = rig_and_run(message.topic)
+        """Return the run whose watermark a message moves on; None if it does not.
+
+        A message that asks for a resend moves none: it makes the run go back.
+        """
+        rig, run_id = rig_and_run(message.topic)
         transfer = self._transfers.get(run_id)
-        recorder_id, seq = _watermark(message.payload)
+        if message.topic == resend_topic(rig, run_id):
+            if transfer is not None:
+                transfer.resend_asked(*_said(message.payload, "after_seq"))
+            return None
+        recorder_id, seq = _said(message.payload, "committed")
         now_s = asyncio.get_running_loop().time()
         if transfer is None or not transfer.committed(recorder_id, seq, now_s):
             return None
@@ -173,10 +188,10 @@ class Publisher:
         return orjson.dumps({"state": state, "session": self._session_id})
 
 
-def _watermark(payload: bytes) -> tuple[str, int]:
-    """Return the recorder and the seq of a watermark; one that makes no sense covers nothing."""
+def _said(payload: bytes, name: str) -> tuple[str, int]:
+    """Return the recorder and the seq that a message names; -2 for one that makes no sense."""
     try:
         body = orjson.loads(payload)
-        return str(body["recorder_id"]), int(body["committed"])
-    except (ValueError, KeyError, TypeError):
-        return "", -1
+        return str(body["recorder_id"]), int(body[name])
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return "", -2

@@ -19,6 +19,7 @@ from labctl.stream.mqtt import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
 _log = logging.getLogger(__name__)
 
@@ -30,13 +31,31 @@ class Reconnector:
     """Opens a session on a broker, and another one when it ends.
 
     `problem` says why there is no session now; None while there is one.
+
+    Args:
+        name: Who connects, for the log.
+        address: The broker.
+        will: What the broker says of a client that is gone without a goodbye.
+        client_id: The name under which the broker keeps the session; None for a session that ends
+            with its connection.
+        tell: Hears of every change, in a line.
     """
 
-    def __init__(self, name: str, address: BrokerAddress, *, will: LastWill | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        address: BrokerAddress,
+        *,
+        will: LastWill | None = None,
+        client_id: str | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.problem: str | None = f"not connected to {address} yet"
         self._name = name
         self._address = address
         self._will = will
+        self._client_id = client_id
+        self._tell = tell
         self._random = secrets.SystemRandom()
 
     async def keep(self, session: Callable[[Connection], Awaitable[None]]) -> NoReturn:
@@ -55,18 +74,23 @@ class Reconnector:
     async def _attempt(self, session: Callable[[Connection], Awaitable[None]]) -> None:
         """Connect and run a session; report why it ended."""
         try:
-            async with connected(self._address, will=self._will) as connection:
+            async with self._connected() as connection:
                 self._report(None)
                 await session(connection)
         except* (BrokerLostError, StoreError) as group:
             self._report("; ".join(str(error) for error in _leaves(group)))
 
+    def _connected(self) -> AbstractAsyncContextManager[Connection]:
+        return connected(self._address, will=self._will, client_id=self._client_id)
+
     def _report(self, problem: str | None) -> None:
         """Log what has changed, once."""
         if problem is None:
             _log.info("%s: connected to %s", self._name, self._address)
+            self._tell(f"connected to {self._address}")
         elif problem != self.problem:
             _log.warning("%s: %s; trying again", self._name, problem)
+            self._tell(f"not connected: {problem}; trying again")
         self.problem = problem
 
 

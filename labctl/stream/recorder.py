@@ -2,26 +2,29 @@
 
 A message is acknowledged to the broker only after its documents are committed; what the publisher
 trusts is the watermark published after that, never the broker. Documents that come again, or in
-another order, change nothing. A line that is no document is kept in the store's quarantine.
+another order, change nothing. A line that is no document is kept in the store's quarantine. Where
+documents are missing, the recorder asks the publisher to send again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 
 from labctl.documents import Document, decode
 from labctl.errors import DocumentError
+from labctl.stream.gaps import Gap, Gaps
 from labctl.stream.reconnect import Reconnector
-from labctl.stream.topics import ANY, document_topic, rig_and_run, watermark_topic
+from labctl.stream.topics import ANY, document_topic, resend_topic, rig_and_run, watermark_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from labctl.store.sqlite import SqliteStore
+    from labctl.store.sqlite import Progress, SqliteStore
     from labctl.stream.mqtt import BrokerAddress, Connection, Message
 
 _log = logging.getLogger(__name__)
@@ -33,17 +36,41 @@ class Recorder:
     """Records the runs of one rig, or of every rig, into a store; lives on the MQTT thread.
 
     `ready` is set once it has subscribed; `n_bad_lines` counts what went to the quarantine.
+
+    Args:
+        store: Where to.
+        address: The broker.
+        recorder_id: The name that its watermarks bear.
+        rig: The rig whose runs it records.
+        client_id: The name under which the broker keeps what comes while the recorder is away;
+            None asks for no such thing.
+        tell: Hears, in a line, of each thing that a person may want to see.
+        run_is_whole: Called when a run has ended and everything of it is stored.
     """
 
     def __init__(
-        self, store: SqliteStore, address: BrokerAddress, *, recorder_id: str, rig: str = ANY
+        self,
+        store: SqliteStore,
+        address: BrokerAddress,
+        *,
+        recorder_id: str,
+        rig: str = ANY,
+        client_id: str | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+        run_is_whole: Callable[[], None] = lambda: None,
     ) -> None:
         self.ready = asyncio.Event()
         self.n_bad_lines = 0
         self._store = store
         self._recorder_id = recorder_id
         self._rig = rig
-        self._reconnector = Reconnector("recorder", address)
+        self._tell = tell
+        self._run_is_whole = run_is_whole
+        self._reconnector = Reconnector("recorder", address, client_id=client_id, tell=tell)
+        self._seen: dict[str, Progress] = {}
+        self._rig_of: dict[str, str] = {}
+        self._gaps = Gaps()
+        self._gaps_changed = asyncio.Event()
 
     @property
     def problem(self) -> str | None:
@@ -55,20 +82,28 @@ class Recorder:
         await self._reconnector.keep(self._session)
 
     async def _session(self, connection: Connection) -> None:
-        """Record what comes until the connection breaks or the store fails.
+        """Record what comes until the connection breaks or the store fails."""
+        await connection.subscribe(document_topic(self._rig, ANY))
+        self.ready.set()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._record_all(connection))
+            group.create_task(self._ask_for_gaps(connection))
+
+    async def _record_all(self, connection: Connection) -> None:
+        """Commit what comes, then acknowledge it.
 
         A failing store ends the session: the broker drops what was not acknowledged, and the
         publisher sends it again.
         """
-        await connection.subscribe(document_topic(self._rig, ANY))
-        self.ready.set()
         while True:
             messages = await connection.receive(_MESSAGES_PER_COMMIT)
-            self._record(messages)
+            # An empty message is somebody's question whether it may be sent; it says nothing.
+            spoken = [message for message in messages if message.payload]
+            self._record(spoken)
             for message in messages:
                 connection.acknowledge(message)
-            for topic in dict.fromkeys(message.topic for message in messages):
-                await self._publish_watermark(connection, topic)
+            for topic in dict.fromkeys(message.topic for message in spoken):
+                await self._publish_progress(connection, topic)
 
     def _record(self, messages: Sequence[Message]) -> None:
         """Commit the documents of some messages, all at once if all are good."""
@@ -90,7 +125,7 @@ class Recorder:
             self._quarantine(topic, line, str(error))
             return None
         if document.run_id != rig_and_run(topic)[1]:
-            self._quarantine(topic, line, f"run_id {document.run_id!r} is not the topic's")
+            self._quarantine(topic, line, f"run_id {document.run_id!r:.80} is not the topic's")
             return None
         return document
 
@@ -104,13 +139,57 @@ class Recorder:
     def _quarantine(self, topic: str, line: bytes, problem: str) -> None:
         self._store.quarantine(topic, line, problem)
         self.n_bad_lines += 1
-        _log.warning("quarantined a line from %s: %s", topic, problem)
+        self._warn(f"quarantined a line from {topic}: {problem:.200}")
 
-    async def _publish_watermark(self, connection: Connection, topic: str) -> None:
+    async def _publish_progress(self, connection: Connection, topic: str) -> None:
         """Publish how far a run is stored. QoS 0: a lost watermark is followed by a resend."""
         rig, run_id = rig_and_run(topic)
-        watermark = {
-            "recorder_id": self._recorder_id,
-            "committed": self._store.watermark(run_id),
-        }
+        progress = self._store.progress(run_id)
+        self._note(rig, run_id, progress)
+        watermark = {"recorder_id": self._recorder_id, "committed": progress.watermark}
         await connection.publish(watermark_topic(rig, run_id), orjson.dumps(watermark), qos=0)
+
+    def _note(self, rig: str, run_id: str, progress: Progress) -> None:
+        """Tell what has changed about a run."""
+        before = self._seen.get(run_id)
+        if progress == before or progress.last_seq < 0:
+            return
+        self._seen[run_id], self._rig_of[run_id] = progress, rig
+        if before is None and progress.stop is None:
+            self._inform(f"run {run_id} is being recorded")
+        now_s = asyncio.get_running_loop().time()
+        if self._gaps.note(run_id, progress.watermark, progress.last_seq, now_s):
+            self._inform(f"run {run_id}: the gap is filled")
+        self._gaps_changed.set()
+        if progress.is_whole and progress.stop is not None:
+            reason = orjson.loads(progress.stop)["reason"]
+            self._inform(f"run {run_id} ended: {reason}, {progress.last_seq + 1} documents")
+            self._run_is_whole()
+
+    async def _ask_for_gaps(self, connection: Connection) -> None:
+        """Ask for what is missing whenever a gap has stood for too long."""
+        while True:
+            self._gaps_changed.clear()
+            for run_id, gap in self._gaps.due(asyncio.get_running_loop().time()):
+                await self._ask_for(connection, run_id, gap)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._gaps.next_s()):
+                    await self._gaps_changed.wait()
+
+    async def _ask_for(self, connection: Connection, run_id: str, gap: Gap) -> None:
+        if gap.n_tries == 1:
+            self._warn(
+                f"run {run_id}: document {gap.watermark + 1} is missing, {gap.last_seq} is stored;"
+                " asking for it again"
+            )
+        wanted = {"recorder_id": self._recorder_id, "after_seq": gap.watermark}
+        topic = resend_topic(self._rig_of[run_id], run_id)
+        await connection.publish(topic, orjson.dumps(wanted), qos=0)
+
+    def _inform(self, line: str) -> None:
+        _log.info("%s", line)
+        self._tell(line)
+
+    def _warn(self, line: str) -> None:
+        _log.warning("%s", line)
+        self._tell(line)

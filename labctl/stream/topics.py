@@ -16,12 +16,17 @@ def watermark_topic(rig: str, run_id: str) -> str:
     return f"labctl/{rig}/run/{run_id}/ack"
 
 
+def resend_topic(rig: str, run_id: str) -> str:
+    """Return where a recorder that has a gap asks for what a run has sent since its watermark."""
+    return f"labctl/{rig}/run/{run_id}/resend"
+
+
 def status_topic(rig: str) -> str:
     """Return where a rig says, retained, whether it is online."""
     return f"labctl/{rig}/status"
 
 
 def rig_and_run(topic: str) -> tuple[str, str]:
-    """Return the rig and the run that a document or watermark topic names."""
+    """Return the rig and the run that a document, watermark or resend topic names."""
     _, rig, _, run_id, _ = topic.split("/")
     return rig, run_id

@@ -86,6 +86,17 @@ class Transfer:
             self._in_flight.popleft()
         return True
 
+    def resend_asked(self, recorder_id: str, after_seq: int) -> bool:
+        """Go back to the watermark if a recorder that counts misses something after `after_seq`.
+
+        What lies below the watermark is forgotten, so asking for that changes nothing.
+        """
+        counts = self._is_anybody or recorder_id in self._committed
+        is_asked = counts and self.watermark <= after_seq < self.sent_seq
+        if is_asked:
+            self.rewind()
+        return is_asked
+
     def rewind_after_silence(self, now_s: float) -> bool:
         """Go back to the watermark if it has stood still for too long; return whether it has."""
         is_silent = self.resend_at_s is not None and now_s >= self.resend_at_s

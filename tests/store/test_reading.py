@@ -135,11 +135,11 @@ def test_a_run_is_read_while_it_is_written(store, script):
 
 
 def test_a_reader_in_mid_question_does_not_stop_the_writer(store, script):
-    from labctl.store.reading import _connect
+    from labctl.store.reading import connect
 
     script.whole()
     store.add(script.documents[:3])
-    with _connect(store.path) as reader:
+    with connect(store.path) as reader:
         count = "SELECT count(*) FROM document"
         before = reader.execute(count).fetchone()
         store.add(script.documents[3:])

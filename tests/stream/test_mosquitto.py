@@ -105,3 +105,34 @@ async def test_a_publish_that_the_access_list_denies_is_not_taken_for_a_delivery
         with mosquitto():
             assert await link.drain(20) == 0
     assert open_store(store_path).run("r1").summary.n_points == 5
+
+
+async def test_what_comes_while_a_named_client_is_away_waits_for_it(mosquitto, url):
+    address = broker_address(url)
+    with mosquitto():
+        async with connected(address, client_id="recorder-1") as listener:
+            await listener.subscribe("a")
+        async with connected(address) as speaker:
+            await speaker.publish("a", b"meanwhile")
+        async with connected(address, client_id="recorder-1") as listener:
+            [message] = await asyncio.wait_for(listener.receive(1), timeout=10)
+    assert message.payload == b"meanwhile"
+
+
+async def test_a_recorder_that_was_away_has_everything_though_the_broker_forgot_it(
+    mosquitto, url, outbox_path, store_path, points
+):
+    address = broker_address(url)
+    with (
+        Link(outbox_path=outbox_path, rig="bench", mqtt=url, recorders=["far"]) as link,
+        closing(SqliteStore(store_path)) as store,
+    ):
+        for part in range(3):
+            recorder = Recorder(store, address, recorder_id="far", client_id="recorder-far")
+            with mosquitto():
+                recording = asyncio.create_task(recorder.run())
+                await put_all(link, points(100, first=100 * part))
+                assert await link.drain(20) == 0
+                recording.cancel()
+                await asyncio.wait([recording])
+        assert store.watermark("r1") == 299
