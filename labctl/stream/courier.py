@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 from labctl.errors import StreamError
 from labctl.store.sqlite import SqliteStore
+from labctl.stream.announcer import Announcer
+from labctl.stream.commands import CommandReader
+from labctl.stream.ledger import LEDGER_NAME, Ledger
 from labctl.stream.outbox import Entry, Outbox
 from labctl.stream.publisher import Publisher
 from labctl.stream.recorder import Recorder
@@ -58,6 +61,10 @@ class Courier:
         self._inbox: deque[Entry] = deque()
         self._is_woken = False
         self._recorder: Recorder | None = None
+        self._session_id = secrets.token_hex(8)
+        self.announcer = Announcer(
+            address, rig=rig, session_id=self._session_id, find_troubles=self._troubles
+        )
 
     @property
     def n_waiting(self) -> int:
@@ -127,8 +134,14 @@ class Courier:
             self._outbox,
             self._address,
             rig=self._rig,
-            session_id=secrets.token_hex(8),
             recorders=self._recorders,
+        )
+        self._commands = CommandReader(
+            opened.enter_context(closing(Ledger(self._outbox_path.with_name(LEDGER_NAME)))),
+            self._address,
+            rig=self._rig,
+            session_id=self._session_id,
+            handlers={},
         )
         if self._store_path is not None:
             store = opened.enter_context(closing(SqliteStore(self._store_path)))
@@ -156,6 +169,18 @@ class Courier:
                 group.create_task(self._recorder.run())
                 await self._recorder.ready.wait()
             group.create_task(self._publisher.run())
+            group.create_task(self._commands.run())
+            group.create_task(self.announcer.run())
+
+    def _troubles(self) -> dict[str, str]:
+        """Return what is wrong now, by whom it concerns."""
+        problems = {
+            "recorder": self._recorder and self._recorder.problem,
+            "publisher": self._publisher.problem,
+            "commands": self._commands.problem,
+            "documents": self.failure and str(self.failure),
+        }
+        return {subject: problem for subject, problem in problems.items() if problem}
 
     def _commit_soon(self) -> None:
         """Wait for more documents, for as long as a group commit may wait."""

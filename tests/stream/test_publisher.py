@@ -110,7 +110,7 @@ async def test_a_new_connection_sends_at_once_what_no_watermark_covers(
     monkeypatch.setattr("labctl.stream.transfer._SILENCE_S", 60.0)
     with closing(Outbox(outbox_path)) as outbox:
         outbox.append([entry_of(document) for document in points(2)])
-        publisher = Publisher(outbox, broker, rig="bench", session_id="s1")
+        publisher = Publisher(outbox, broker, rig="bench")
         for _ in range(2):
             async with connected(broker) as connection:
                 session = asyncio.create_task(publisher._session(connection))
