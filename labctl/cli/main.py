@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labctl.cli import data, demo, instruments, spectra
+from labctl.cli import data, demo, instruments, spectra, watch
 from labctl.cli import run as run_commands
 from labctl.errors import LabctlError
 
@@ -41,6 +41,8 @@ app.command(rich_help_panel="Measure")(demo.demo)
 app.command(rich_help_panel="Measure")(run_commands.run)
 app.command(rich_help_panel="Measure")(run_commands.check)
 app.command(rich_help_panel="Measure")(instruments.sim)
+app.command(rich_help_panel="Follow a rig")(watch.watch)
+app.command(rich_help_panel="Follow a rig")(watch.send)
 app.command(rich_help_panel="Look at data")(data.runs)
 app.command(rich_help_panel="Look at data")(data.show)
 app.command(rich_help_panel="Look at data")(data.plot)
