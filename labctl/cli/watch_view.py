@@ -108,11 +108,11 @@ def _add_progress(grid: Table, said: ChannelStatus, width: int, *, is_live: bool
     grid.add_row("step", Text(f"{said.step} of {said.steps}: {said.step_key}{note}"))
     bar = Table.grid(padding=(0, 2))
     share = f"{said.progress:.0%}"
-    times = f"took {format_duration(said.elapsed_s)}"
-    if said.state != "ended":
-        times = (
-            f"{format_duration(said.time_left_s)} left, running {format_duration(said.elapsed_s)}"
-        )
+    left, done = format_duration(said.time_left_s), format_duration(said.elapsed_s)
+    if said.state == "ended":
+        times = f"took {done}"
+    else:
+        times = f"{left} left, running {done}" if is_live else f"when last heard, after {done}"
     cells = max(10, min(40, width - 60))
     bar.add_row(ProgressBar(total=1.0, completed=said.progress, width=cells), share, times)
     grid.add_row("progress", bar)

@@ -192,18 +192,25 @@ class Watcher:
             self.address = self._find_address()
             if self.address is None:
                 self.problem = self._missing
-                return
-            async with connected(self.address) as connection:
-                await self._listen(connection)
-        except (BrokerLostError, BadInputError) as error:
-            self.problem = str(error)
+            else:
+                await self._watch(self.address)
+        except* (BrokerLostError, BadInputError) as errors:
+            self.problem = str(errors.exceptions[0])
 
-    async def _listen(self, connection: Connection) -> None:
+    async def _watch(self, address: BrokerAddress) -> None:
+        async with connected(address) as connection, asyncio.TaskGroup() as group:
+            group.create_task(self._subscribe(connection))
+            group.create_task(self._listen(connection))
+
+    async def _subscribe(self, connection: Connection) -> None:
+        """Ask for everything; amqtt answers only while what it has retained is acknowledged."""
         await connection.subscribe(status_topic(self._rig))
         await connection.subscribe(channel_status_topic(self._rig, ANY))
         # QoS 0: a lost point does a display no harm, a flood of them must not fill the broker.
         await connection.subscribe(document_topic(self._rig, ANY), qos=0)
         self.problem = None
+
+    async def _listen(self, connection: Connection) -> None:
         while True:
             for message in await connection.receive(_MAX_MESSAGES):
                 connection.acknowledge(message)
