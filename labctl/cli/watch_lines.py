@@ -26,9 +26,13 @@ def rows(watcher: Watcher) -> dict[_Key, dict[str, Any]]:
         ("broker", "", ""): {**broker, "problem": watcher.problem},
     }
     for name, rig in sorted(watcher.picture.rigs.items()):
-        found["rig", name, ""] = _rig_row(name, rig)
-        for channel in sorted(rig.channels):
-            found["channel", name, channel] = _channel_row(watcher.picture, name, channel)
+        of_rig = {("rig", name, ""): _rig_row(name, rig)}
+        of_channels = {
+            ("channel", name, channel): _channel_row(watcher.picture, name, channel)
+            for channel in sorted(rig.channels)
+        }
+        # In the order in which it happened: a run ends before its rig goes.
+        found |= of_rig | of_channels if rig.is_there else of_channels | of_rig
     return found
 
 

@@ -66,6 +66,11 @@ class WatchedRig:
     channels_at: dict[str, datetime] = field(default_factory=dict[str, datetime])
 
     @property
+    def is_there(self) -> bool:
+        """Whether the rig is known to be online, or degraded."""
+        return self.state in (RigState.ONLINE, RigState.DEGRADED)
+
+    @property
     def state(self) -> str:
         """Return online, degraded, offline, or unknown while nobody listens."""
         if self.status is None or not (self.is_heard or self.status.state is RigState.OFFLINE):
