@@ -50,7 +50,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
-            assert any("running" in line for line in process.stderr)
+            assert any(re.search(r"version \S+ running", line) for line in process.stderr)
             yield port
         finally:
             process.kill()

@@ -54,17 +54,21 @@ def address(request: pytest.FixtureRequest, free_port: int) -> Iterator[BrokerAd
 async def watched(address: BrokerAddress | None) -> AsyncIterator[Watcher]:
     watcher = Watcher(lambda: address)
     task = asyncio.create_task(watcher.run())
-    yield watcher
-    task.cancel()
-    await asyncio.wait([task])
+    try:
+        yield watcher
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @asynccontextmanager
 async def announcing(announcer: Announcer) -> AsyncIterator[None]:
     task = asyncio.create_task(announcer.run())
-    yield
-    task.cancel()
-    await asyncio.wait([task])
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -177,17 +181,19 @@ async def test_a_link_says_what_it_is_told_is_wrong(address, url_of, outbox_path
 
 async def test_a_late_last_will_does_not_make_a_living_rig_offline(address):
     announcer = Announcer(address, rig="bench", session_id="s2")
-    async with watched(address) as watcher, announcing(announcer):
-        await until(lambda: state(watcher) == "online")
-        async with connected(address) as undertaker:
-            will = RigStatus(state=RigState.OFFLINE, session="s1").wire()
-            await undertaker.publish(status_topic("bench"), will, retain=True)
-        rig = watcher.picture.rigs["bench"]
-        await until(lambda: rig.status.session == "s1")
-        await until(lambda: rig.status.session == "s2" and rig.state == "online")
+    async with connected(address) as connection, announcing(announcer):
+        await connection.subscribe(status_topic("bench"))
+        heard = await connection.receive(1)
+        will = RigStatus(state=RigState.OFFLINE, session="s1").wire()
+        await connection.publish(status_topic("bench"), will, retain=True)
+        while len(heard) < 3:
+            heard += await connection.receive(1)
+    said = [orjson.loads(message.payload) for message in heard]
+    states = [(status["state"], status["session"]) for status in said]
+    assert states == [("online", "s2"), ("offline", "s1"), ("online", "s2")]
 
 
-async def test_the_running_of_an_earlier_session_is_not_believed(address):
+async def test_what_an_earlier_session_has_said_is_not_believed(address):
     async with connected(address) as connection:
         old = RUNNING.model_copy(update={"session": "s1"}).wire()
         await connection.publish(channel_status_topic("bench", "cell-1"), old, retain=True)

@@ -99,10 +99,12 @@ async def reading(desk: Desk, address: BrokerAddress, tmp_path: Any) -> AsyncIte
             now=lambda: desk.now,
         )
         task = asyncio.create_task(reader.run())
-        await reader.ready.wait()
-        yield
-        task.cancel()
-        await asyncio.wait([task])
+        try:
+            await reader.ready.wait()
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
 
 @pytest.fixture
