@@ -29,6 +29,7 @@ from labctl.run.check import CheckedStep, check_plan
 from labctl.run.executor import SAFE_STATE_TIMEOUT_S, Ending, Executor, RunOrder
 from labctl.run.protocol import Protocol
 from labctl.run.resumption import persons_word
+from labctl.run_status import ShownRun
 from labctl.signals import signals_abort
 from labctl.store.sqlite import STORE_NAME
 from labctl.stream.delivery import delivery_from
@@ -245,7 +246,8 @@ def run_into(request: RunRequest, sink: Sink) -> Ending:
 
     async def main() -> Ending:
         async with _open_rig(prepared) as (rig, identities):
-            return (await _execute(prepared, rig, identities, sink, lambda _: None)).ending
+            order = _order(prepared)
+            return (await _execute(order, prepared, rig, identities, sink, lambda _: None)).ending
 
     return run_on(_loop(request), main())
 
@@ -260,7 +262,10 @@ async def _main(prepared: Prepared, link: Link, observer: Callable[[Progress], N
             await _check_run_id(prepared, link)
             _check_room(link)
             async with _open_rig(prepared) as (rig, identities):
-                executed = await _execute(prepared, rig, identities, link, observer)
+                order = _order(prepared)
+                shown = ShownRun(link, order, prepared.channel, observer)
+                executed = await _execute(order, prepared, rig, identities, link, shown)
+                shown.end(executed.ending)
             pending = await link.drain(_DRAIN_TIMEOUT_S)
             undelivered = f"{pending} documents are not stored yet" if pending else ""
     except (LabctlError, asyncio.CancelledError) as error:
@@ -321,6 +326,7 @@ async def _open_rig(
 
 
 async def _execute(
+    order: RunOrder,
     prepared: Prepared,
     rig: Rig,
     identities: Mapping[str, Identity],
@@ -329,7 +335,6 @@ async def _execute(
 ) -> _Executed:
     """Return how the run ended, what it was, and how long it took in its own time."""
     clock = RunClock(asyncio.get_running_loop(), epoch=prepared.request.epoch)
-    order = _order(prepared)
     executor = Executor(order, rig, sink, clock, observer)
     about = {name: asdict(identity) for name, identity in identities.items()}
     with signals_abort():

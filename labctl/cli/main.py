@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labctl.cli import data, delivery, demo, instruments, recorder, spectra
+from labctl.cli import data, delivery, demo, instruments, recorder, spectra, watch
 from labctl.cli import run as run_commands
 from labctl.errors import LabctlError
 
@@ -45,6 +45,8 @@ app.command(rich_help_panel="Measure")(instruments.sim)
 app.add_typer(recorder.app, name="recorder", rich_help_panel="Record")
 app.command(rich_help_panel="Record")(delivery.drain)
 app.command(rich_help_panel="Record")(delivery.verify)
+app.command(rich_help_panel="Follow a rig")(watch.watch)
+app.command(rich_help_panel="Follow a rig")(watch.send)
 app.command(rich_help_panel="Look at data")(data.runs)
 app.command(rich_help_panel="Look at data")(data.show)
 app.command(rich_help_panel="Look at data")(data.plot)

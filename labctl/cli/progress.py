@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from labctl.quantities import celsius, format_duration, format_si
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
     from rich.live import Live
     from rich.table import Table
@@ -76,7 +76,7 @@ def _table(progress: Progress) -> Table:
     table.add_row("step", f"{progress.steps_done + 1} of {progress.steps_total}: {progress.step}")
     table.add_row("", ProgressBar(total=max(done_s + left_s, 1.0), completed=done_s, width=40))
     table.add_row("temperature", _temperature(progress))
-    table.add_row("last point", _point(progress.last_point))
+    table.add_row("last point", point_text(progress.last_point))
     table.add_row("time left", f"{format_duration(left_s)} (running {format_duration(done_s)})")
     return table
 
@@ -88,7 +88,8 @@ def _temperature(progress: Progress) -> str:
     return f"{now:.2f} degC, setpoint {wanted:.2f} degC  {progress.note}"
 
 
-def _point(point: dict[str, float]) -> str:
+def point_text(point: Mapping[str, float]) -> str:
+    """Return a point as a person reads it; "-" for none."""
     if "frequency_hz" in point:
         real, imag = point["z_real_ohm"], point["z_imag_ohm"]
         frequency = format_si(point["frequency_hz"], "Hz")

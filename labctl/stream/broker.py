@@ -56,16 +56,30 @@ class PasswordPlugin(BaseAuthPlugin):
 
 
 class _Broker(Broker):
-    """amqtt's broker, which keeps the socket of a client that leaves at a bad moment."""
+    """amqtt's broker, and two things that it gets wrong (0.12)."""
 
     async def stream_connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
     ) -> None:
-        """Serve one client and hang up, however that ends."""
+        """Serve one client and hang up, however that ends.
+
+        amqtt keeps the socket of a client that leaves at a bad moment.
+        """
         try:
             await super().stream_connected(reader, writer, listener_name)
         finally:
             writer.close()
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        """Send what is retained to a client that has asked for it.
+
+        amqtt sends a new client what any other has asked for, too.
+        """
+        subscribed = self._subscriptions.get(subscription[0], [])
+        if any(subscriber is session for subscriber, _ in subscribed):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
 
 
 class EmbeddedBroker:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 from labctl.documents import Room
 from labctl.errors import StreamError
+from labctl.stream.announcer import Announcer
+from labctl.stream.commands import CommandReader
+from labctl.stream.ledger import LEDGER_NAME, Ledger
 from labctl.stream.outbox import Entry, Outbox, OutboxLimits
 from labctl.stream.publisher import Publisher
 from labctl.stream.recording import Recording, recorder_id_of, recording
@@ -26,6 +29,11 @@ _log = logging.getLogger(__name__)
 
 _GROUP_COMMIT_S = 0.005
 _LOOK_AGAIN_S = 1.0
+_ROOM = {
+    Room.PLENTY: "",
+    Room.SCARCE: "the outbox is nearly full: recorders take too little",
+    Room.NONE: "no room in the outbox",
+}
 
 
 class Courier:
@@ -59,6 +67,10 @@ class Courier:
         self._inbox: deque[Entry] = deque()
         self._is_woken = False
         self._recording: Recording | None = None
+        self._session_id = secrets.token_hex(8)
+        self.announcer = Announcer(
+            address, rig=rig, session_id=self._session_id, find_troubles=self._troubles
+        )
 
     @property
     def n_waiting(self) -> int:
@@ -141,8 +153,14 @@ class Courier:
             self._outbox,
             self._address,
             rig=self._rig,
-            session_id=secrets.token_hex(8),
             recorders=self._recorders,
+        )
+        self._commands = CommandReader(
+            opened.enter_context(closing(Ledger(self._outbox_path.with_name(LEDGER_NAME)))),
+            self._address,
+            rig=self._rig,
+            session_id=self._session_id,
+            handlers={},
         )
         if self._store_path is not None:
             self._recording = opened.enter_context(
@@ -171,6 +189,19 @@ class Courier:
                 group.create_task(self._recording.run())
                 await self._recording.recorder.ready.wait()
             group.create_task(self._publisher.run())
+            group.create_task(self._commands.run())
+            group.create_task(self.announcer.run())
+
+    def _troubles(self) -> dict[str, str]:
+        """Return what is wrong now, by whom it concerns."""
+        problems = {
+            "recorder": self._recording and self._recording.recorder.problem,
+            "publisher": self._publisher.problem,
+            "commands": self._commands.problem,
+            "documents": self.failure and str(self.failure),
+            "outbox": _ROOM[self.room],
+        }
+        return {subject: problem for subject, problem in problems.items() if problem}
 
     def _commit_soon(self) -> None:
         """Wait for more documents, for as long as a group commit may wait."""

@@ -16,6 +16,7 @@ from labctl.errors import BadInputError, StreamError
 from labctl.stream.courier import Courier
 from labctl.stream.mqtt import BrokerAddress, broker_address
 from labctl.stream.outbox import OutboxLimits, entry_of
+from labctl.stream.whereabouts import Whereabouts, remove_whereabouts, write_whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from labctl.documents import Document, Room
     from labctl.stream.broker import EmbeddedBroker
+    from labctl.stream.status import ChannelStatus
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -103,10 +105,14 @@ class Link:
         self._thread.start()
         try:
             started.result()
+            self._courier = courier
+            # Only now: the outbox is ours, so the file is, too.
+            where = Whereabouts(self._rig, address)
+            is_ours = self._broker is not None
+            write_whereabouts(self._outbox_path.parent, where, with_credentials=is_ours)
         except BaseException:
-            self._end_threads()
+            self._abandon()
             raise
-        self._courier = courier
         return address
 
     def stop(self) -> None:
@@ -115,10 +121,8 @@ class Link:
         Raises:
             StreamError: some documents could not be kept.
         """
-        courier, self._courier = self._courier, None
-        if courier is not None:
-            courier.stop()
-        self._end_threads()
+        courier = self._courier
+        self._abandon()
         if courier is not None and courier.n_lost:
             raise StreamError(f"{courier.n_lost} documents could not be kept: {courier.failure}")
 
@@ -175,6 +179,14 @@ class Link:
         """
         return await self._on_courier(Courier.drain, timeout_s)
 
+    def show(self, channel: str, status: ChannelStatus) -> None:
+        """Say what a channel is doing, at any rate; published about once a second at most."""
+        self._running().announcer.show(channel, status)
+
+    def report_trouble(self, subject: str, reason: str | None) -> None:
+        """Say what is wrong with something, which makes the rig degraded; None ends it."""
+        self._running().announcer.report_trouble(subject, reason)
+
     async def last_seq(self, run_id: str) -> int:
         """Return the highest seq of a run that was ever put here, -1 for none: where to resume."""
         return await self._on_courier(Courier.last_seq, run_id)
@@ -185,6 +197,14 @@ class Link:
 
         self._broker = EmbeddedBroker()
         return self._broker.start()
+
+    def _abandon(self) -> None:
+        """Stop whatever has been started."""
+        courier, self._courier = self._courier, None
+        if courier is not None:
+            remove_whereabouts(self._outbox_path.parent)
+            courier.stop()
+        self._end_threads()
 
     def _end_threads(self) -> None:
         """Wait for the MQTT thread, then stop the embedded broker."""

@@ -69,6 +69,8 @@ class Message(NamedTuple):
     payload: bytes
     number: int
     qos: int
+    is_retained: bool = False
+    """Whether the broker had kept it: it is older than the subscription."""
 
 
 class LastWill(NamedTuple):
@@ -173,14 +175,14 @@ class Connection:
         with _as_broker_lost():
             await in_a_task(self._client.publish(topic, payload, qos=qos, retain=retain))
 
-    async def subscribe(self, topic: str) -> None:
-        """Ask for the messages of a topic, at QoS 1.
+    async def subscribe(self, topic: str, *, qos: int = 1) -> None:
+        """Ask for the messages of a topic.
 
         Raises:
             BrokerLostError: the broker refuses.
         """
         with _as_broker_lost():
-            granted = await in_a_task(self._client.subscribe(topic, qos=1))
+            granted = await in_a_task(self._client.subscribe(topic, qos=qos))
         if any(isinstance(code, ReasonCode) and code.is_failure for code in granted):
             raise BrokerLostError(f"the broker refuses a subscription to {topic}")
 
@@ -191,7 +193,13 @@ class Connection:
             while not received or (len(received) < limit and len(self._messages)):
                 message = await anext(self._messages)
                 received.append(
-                    Message(str(message.topic), _bytes(message), message.mid, message.qos)
+                    Message(
+                        str(message.topic),
+                        _bytes(message),
+                        message.mid,
+                        message.qos,
+                        message.retain,
+                    )
                 )
         return received
 

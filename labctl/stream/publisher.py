@@ -12,24 +12,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 
-from labctl.stream.mqtt import BrokerAddress, BrokerLostError, Connection, LastWill, Message
 from labctl.stream.reconnect import Reconnector
-from labctl.stream.topics import (
-    ANY,
-    document_topic,
-    resend_topic,
-    rig_and_run,
-    status_topic,
-    watermark_topic,
-)
+from labctl.stream.topics import ANY, document_topic, resend_topic, rig_and_run, watermark_topic
 from labctl.stream.transfer import Transfer, next_message
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from labctl.stream.mqtt import BrokerAddress, Connection, Message
     from labctl.stream.outbox import Outbox
 
-_GOODBYE_S = 1.0
 _MAX_WATERMARKS = 100
 
 
@@ -47,19 +39,16 @@ class Publisher:
         address: BrokerAddress,
         *,
         rig: str,
-        session_id: str,
         recorders: Collection[str] = (),
     ) -> None:
         self._outbox = outbox
         self._rig = rig
-        self._session_id = session_id
         self._recorders = recorders
         self._transfers: dict[str, Transfer] = {}
         self._paced_until_s: float | None = None
         self._has_work = asyncio.Event()
         self._has_progressed = asyncio.Event()
-        will = LastWill(status_topic(rig), self._status("offline"))
-        self._reconnector = Reconnector("publisher", address, will=will)
+        self._reconnector = Reconnector("publisher", address)
 
     @property
     def problem(self) -> str | None:
@@ -95,21 +84,9 @@ class Publisher:
         await connection.subscribe(resend_topic(self._rig, ANY))
         for transfer in self._transfers.values():
             transfer.rewind()
-        try:
-            await connection.publish(status_topic(self._rig), self._status("online"), retain=True)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._listen(connection))
-                group.create_task(self._send(connection))
-        finally:
-            await self._say_goodbye(connection)
-
-    async def _say_goodbye(self, connection: Connection) -> None:
-        """Publish `offline`, which the last will does only for those who do not say goodbye."""
-        with suppress(BrokerLostError, TimeoutError):
-            async with asyncio.timeout(_GOODBYE_S):
-                await connection.publish(
-                    status_topic(self._rig), self._status("offline"), retain=True
-                )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen(connection))
+            group.create_task(self._send(connection))
 
     async def _send(self, connection: Connection) -> None:
         """Send whatever may be sent; then wait for documents, watermarks or too long a silence."""
@@ -183,9 +160,6 @@ class Publisher:
         times = [transfer.resend_at_s for transfer in self._transfers.values()]
         times.append(self._paced_until_s)
         return min((time_s for time_s in times if time_s is not None), default=None)
-
-    def _status(self, state: str) -> bytes:
-        return orjson.dumps({"state": state, "session": self._session_id})
 
 
 def _said(payload: bytes, name: str) -> tuple[str, int]:

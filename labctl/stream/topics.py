@@ -1,9 +1,9 @@
-"""The MQTT topics of documents; every other part of labctl's topic tree is not stream's affair."""
+"""The MQTT topics: documents and their watermarks, retained states, commands and replies."""
 
 from __future__ import annotations
 
 ANY = "+"
-"""Stands for every rig, or every run, in a topic to subscribe to."""
+"""Stands for every rig, run, channel or verb in a topic to subscribe to."""
 
 
 def document_topic(rig: str, run_id: str) -> str:
@@ -24,6 +24,21 @@ def resend_topic(rig: str, run_id: str) -> str:
 def status_topic(rig: str) -> str:
     """Return where a rig says, retained, whether it is online."""
     return f"labctl/{rig}/status"
+
+
+def channel_status_topic(rig: str, channel: str) -> str:
+    """Return where a rig says, retained, what one of its channels is doing."""
+    return f"labctl/{rig}/channel/{channel}/status"
+
+
+def command_topic(rig: str, verb: str) -> str:
+    """Return where a rig takes commands."""
+    return f"labctl/{rig}/cmd/{verb}"
+
+
+def reply_topic(rig: str, cmd_id: str) -> str:
+    """Return where a rig answers a command."""
+    return f"labctl/{rig}/reply/{cmd_id}"
 
 
 def rig_and_run(topic: str) -> tuple[str, str]:
