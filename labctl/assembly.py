@@ -33,6 +33,7 @@ from labctl.run.resumption import persons_word
 from labctl.store.sqlite import STORE_NAME
 from labctl.stream.link import Link
 from labctl.stream.outbox import OutboxLimits
+from labctl.stream.rig_broker import rig_broker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from labctl.instruments.transport import LineTransport, LinkSettings
     from labctl.run.progress import Progress
     from labctl.run.protocol import Parameters
+    from labctl.stream.mqtt import BrokerAddress
 
 OUTBOX_NAME = "outbox.sqlite"
 _DRAIN_TIMEOUT_S = 30.0
@@ -111,6 +113,7 @@ class Prepared:
     protocol: Protocol[Any]
     parameters: Parameters
     sample: SampleConfig
+    broker: BrokerAddress | None
 
 
 def prepare(request: RunRequest) -> Prepared:
@@ -129,6 +132,7 @@ def prepare(request: RunRequest) -> Prepared:
         protocol=protocol,
         parameters=_parameters(protocol, sample, request),
         sample=sample,
+        broker=rig_broker(config.mqtt, source=str(request.rig), url=request.mqtt),
     )
     _check_speed(prepared)
     return prepared
@@ -214,7 +218,7 @@ def run(request: RunRequest, observer: Callable[[Progress], None]) -> RunReport:
     link = Link(
         outbox_path=request.data / OUTBOX_NAME,
         rig=prepared.config.name,
-        mqtt=request.mqtt or prepared.config.mqtt.url,
+        mqtt=prepared.broker,
         store_path=request.data / STORE_NAME,
         limits=_outbox_limits(prepared.config),
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import orjson
 
 from labctl.stream.mqtt import BrokerAddress, BrokerLostError, Connection, LastWill, Message
+from labctl.stream.permissions import publisher_needs
 from labctl.stream.reconnect import Reconnector
 from labctl.stream.topics import ANY, document_topic, rig_and_run, status_topic, watermark_topic
 from labctl.stream.transfer import Transfer, next_message
@@ -52,11 +53,11 @@ class Publisher:
         self._has_work = asyncio.Event()
         self._has_progressed = asyncio.Event()
         will = LastWill(status_topic(rig), self._status("offline"))
-        self._reconnector = Reconnector("publisher", address, will=will)
+        self._reconnector = Reconnector("publisher", address, will=will, needs=publisher_needs(rig))
 
     @property
     def problem(self) -> str | None:
-        """Why nothing is being published now; None while the broker is there."""
+        """Why nothing is being published now; None while the broker is there and lets us."""
         return self._reconnector.problem
 
     async def run(self) -> NoReturn:

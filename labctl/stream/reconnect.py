@@ -16,6 +16,7 @@ from labctl.stream.mqtt import (
     connected,
     in_a_task,
 )
+from labctl.stream.permissions import Needs, prove
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,13 +31,24 @@ class Reconnector:
     """Opens a session on a broker, and another one when it ends.
 
     `problem` says why there is no session now; None while there is one.
+
+    Args:
+        needs: What the broker's access list must allow before a session begins.
     """
 
-    def __init__(self, name: str, address: BrokerAddress, *, will: LastWill | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        address: BrokerAddress,
+        *,
+        will: LastWill | None = None,
+        needs: Needs | None = None,
+    ) -> None:
         self.problem: str | None = f"not connected to {address} yet"
         self._name = name
         self._address = address
         self._will = will
+        self._needs = needs
         self._random = secrets.SystemRandom()
 
     async def keep(self, session: Callable[[Connection], Awaitable[None]]) -> NoReturn:
@@ -56,10 +68,12 @@ class Reconnector:
         """Connect and run a session; report why it ended."""
         try:
             async with connected(self._address, will=self._will) as connection:
+                if self._needs is not None:
+                    await prove(connection, self._needs, self._address)
                 self._report(None)
                 await session(connection)
         except* (BrokerLostError, StoreError) as group:
-            self._report("; ".join(str(error) for error in _leaves(group)))
+            self._report("; ".join(dict.fromkeys(str(error) for error in _leaves(group))))
 
     def _report(self, problem: str | None) -> None:
         """Log what has changed, once."""

@@ -15,6 +15,7 @@ import orjson
 
 from labctl.documents import Document, decode
 from labctl.errors import DocumentError
+from labctl.stream.permissions import recorder_needs
 from labctl.stream.reconnect import Reconnector
 from labctl.stream.topics import ANY, document_topic, rig_and_run, watermark_topic
 
@@ -43,11 +44,11 @@ class Recorder:
         self._store = store
         self._recorder_id = recorder_id
         self._rig = rig
-        self._reconnector = Reconnector("recorder", address)
+        self._reconnector = Reconnector("recorder", address, needs=recorder_needs(rig))
 
     @property
     def problem(self) -> str | None:
-        """Why nothing is being recorded now; None while the broker is there."""
+        """Why nothing is being recorded now; None while the broker is there and lets us."""
         return self._reconnector.problem
 
     async def run(self) -> NoReturn:

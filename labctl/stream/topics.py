@@ -5,6 +5,11 @@ from __future__ import annotations
 ANY = "+"
 """Stands for every rig, or every run, in a topic to subscribe to."""
 
+PROBE_MARK = b"probe "
+"""How the payload of a probe begins; a document or a watermark begins with a brace."""
+
+_PROBE = "probe"
+
 
 def document_topic(rig: str, run_id: str) -> str:
     """Return where the documents of a run are published."""
@@ -25,3 +30,13 @@ def rig_and_run(topic: str) -> tuple[str, str]:
     """Return the rig and the run that a document or watermark topic names."""
     _, rig, _, run_id, _ = topic.split("/")
     return rig, run_id
+
+
+def probe_topic(topic: str) -> str:
+    """Return where to try a permission: the topic with `probe` for every rig, or run, it names."""
+    return topic.replace(ANY, _PROBE)
+
+
+def is_probe(topic: str, payload: bytes) -> bool:
+    """Return whether a message only tried a permission; nobody need deal with it."""
+    return payload.startswith(PROBE_MARK) and topic.split("/")[3:4] == [_PROBE]
