@@ -72,6 +72,17 @@ def check_tls_files(files: TlsFiles, *, source: str) -> None:
     _check_usable(files, places)
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """A socket that hangs up when TLS fails; the client forgets to."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 def tls_context(files: TlsFiles) -> ssl.SSLContext:
     """Return what TLS files say, for a client: who is trusted and who we are.
 
@@ -79,6 +90,7 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
         OSError: a file cannot be used.
     """
     context = ssl.create_default_context(cafile=files.ca_file)
+    context.sslsocket_class = _TlsSocket
     if files.cert_file is not None:
         context.load_cert_chain(files.cert_file, files.key_file, password=_no_passphrase)
     return context
@@ -107,8 +119,11 @@ def _check_private(file: Path, where: str) -> None:
 
 def _check_usable(files: TlsFiles, places: dict[str, str]) -> None:
     """Raise BadInputError unless OpenSSL takes the files; of each pair the first is named."""
-    steps = {"ca_file": TlsFiles(ca_file=files.ca_file), "cert_file": files}
-    for name in places.keys() & steps.keys():
+    steps = {
+        "ca_file": TlsFiles(ca_file=files.ca_file),
+        "cert_file": TlsFiles(cert_file=files.cert_file, key_file=files.key_file),
+    }
+    for name in [name for name in steps if name in places]:
         try:
             tls_context(steps[name])
         except OSError as error:

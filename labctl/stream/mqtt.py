@@ -243,15 +243,20 @@ class _Client(aiomqtt.Client):
         reason_code: ReasonCode,
         properties: Any = None,
     ) -> None:
-        # paho may call this from the thread that connects.
-        self._loop.call_soon_threadsafe(self._end_greeting)
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
+        # paho may call this from the thread that connects.
+        self._loop.call_soon_threadsafe(self._end_waits)
 
-    def _end_greeting(self) -> None:
-        """Let the wait for the broker's greeting fail if it has hung up instead."""
+    def _end_waits(self) -> None:
+        """Let everybody who waits for an answer know that none will come."""
         if not self._connected.done():
             self._connected.set_exception(aiomqtt.MqttError(_why_hung_up(self._complaint)))
             self._connected.exception()  # nobody may be waiting any more
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            self._disconnected.exception()  # likewise
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(aiomqtt.MqttError("disconnected"))
 
     def _note_complaint(self, client: Any, userdata: Any, level: int, text: str) -> None:
         """Keep what paho logs of an error: it is told nowhere else."""

@@ -3,8 +3,8 @@
 A broker that denies a publish acknowledges it all the same, as MQTT 3.1.1 has no other answer, and
 most grant every subscription and then deliver nothing. So a client sends probes to itself on each
 new connection: one through the topic that it must publish to, one through the topic that it must
-read. Probes use the run id `probe`, which an access list can name: nobody needs the right to forge
-a real watermark, or a real document, to see his own probe.
+read. Probes have run ids of their own, which an access list can name: to see his own probe nobody
+needs the right to forge a real watermark, or to read real documents.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ async def prove(connection: Connection, needs: Needs, address: BrokerAddress) ->
     Raises:
         PermissionDeniedError: it may not, or cannot tell; names topics and user.
     """
-    probes = {topic: probe_topic(topic) for topic in needs}
+    probes = {
+        needs.publishes: probe_topic(needs.publishes, "publish"),
+        needs.reads: probe_topic(needs.reads, "read"),
+    }
     doubts = _doubts(needs, probes, _who(address))
     mark = PROBE_MARK + secrets.token_hex(8).encode()
     for probe in probes.values():

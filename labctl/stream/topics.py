@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 ANY = "+"
 """Stands for every rig, or every run, in a topic to subscribe to."""
 
 PROBE_MARK = b"probe "
 """How the payload of a probe begins; a document or a watermark begins with a brace."""
 
-_PROBE = "probe"
+_PROBE_RIG = "probe"
+_PROBE_RUNS = {"publish": "probe-publish", "read": "probe-read"}
 
 
 def document_topic(rig: str, run_id: str) -> str:
@@ -32,11 +35,17 @@ def rig_and_run(topic: str) -> tuple[str, str]:
     return rig, run_id
 
 
-def probe_topic(topic: str) -> str:
-    """Return where to try a permission: the topic with `probe` for every rig, or run, it names."""
-    return topic.replace(ANY, _PROBE)
+def probe_topic(topic: str, tried: Literal["publish", "read"]) -> str:
+    """Return where to try whether one may publish to, or read, a topic of any run.
+
+    A run for each: who may publish a probe to see whether he can read, may not publish for it.
+    """
+    labctl, rig, *run, _, kind = topic.split("/")
+    rig = _PROBE_RIG if rig == ANY else rig
+    return "/".join([labctl, rig, *run, _PROBE_RUNS[tried], kind])
 
 
 def is_probe(topic: str, payload: bytes) -> bool:
     """Return whether a message only tried a permission; nobody need deal with it."""
-    return payload.startswith(PROBE_MARK) and topic.split("/")[3:4] == [_PROBE]
+    runs = _PROBE_RUNS.values()
+    return payload.startswith(PROBE_MARK) and topic.rpartition("/")[0].endswith(tuple(runs))

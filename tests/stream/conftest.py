@@ -15,7 +15,7 @@ from labctl.stream import permissions, reconnect, transfer
 from labctl.stream.broker import EmbeddedBroker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -104,7 +104,9 @@ def mosquitto(
         pytest.skip("the program mosquitto is not installed")
 
     @contextmanager
-    def started(*, may_publish: bool = True) -> Iterator[subprocess.Popen[str]]:
+    def started(
+        *, may_publish: bool = True, more: Sequence[str] = ()
+    ) -> Iterator[subprocess.Popen[str]]:
         access = "topic readwrite #" if may_publish else "topic read #"
         (tmp_path / "access").write_text(f"{access}\n")
         (tmp_path / "access").chmod(0o600)
@@ -112,6 +114,7 @@ def mosquitto(
         config.write_text(
             f"listener {free_port} 127.0.0.1\nallow_anonymous true\n"
             f"acl_file {tmp_path / 'access'}\nlog_dest stderr\nuser root\n"
+            + "".join(f"{line}\n" for line in more)
         )
         with subprocess.Popen(
             [program, "-c", str(config)], stderr=subprocess.PIPE, text=True
