@@ -69,7 +69,9 @@ async def prove(connection: Connection, needs: Needs, address: BrokerAddress) ->
     arrived = await _arrived(connection, set(probes.values()), mark)
     denied = [doubt for topic, doubt in doubts.items() if probes[topic] not in arrived]
     if denied:
-        raise PermissionDeniedError(f"{address}: {'; '.join(denied)}")
+        raise PermissionDeniedError(
+            f"{address}: no probe came back within {_PATIENCE_S:g} s: {'; '.join(denied)}"
+        )
 
 
 async def _arrived(connection: Connection, expected: set[str], mark: bytes) -> set[str]:

@@ -38,7 +38,7 @@ def rig_and_run(topic: str) -> tuple[str, str]:
 def probe_topic(topic: str, tried: Literal["publish", "read"]) -> str:
     """Return where to try whether one may publish to, or read, a topic of any run.
 
-    A run for each: who may publish a probe to see whether he can read, may not publish for it.
+    A run for each: who may publish a probe of reading may not therefore publish anything else.
     """
     labctl, rig, *run, _, kind = topic.split("/")
     rig = _PROBE_RIG if rig == ANY else rig
@@ -47,5 +47,6 @@ def probe_topic(topic: str, tried: Literal["publish", "read"]) -> str:
 
 def is_probe(topic: str, payload: bytes) -> bool:
     """Return whether a message only tried a permission; nobody need deal with it."""
-    runs = _PROBE_RUNS.values()
-    return payload.startswith(PROBE_MARK) and topic.rpartition("/")[0].endswith(tuple(runs))
+    return payload.startswith(PROBE_MARK) and any(
+        f"/run/{run}/" in topic for run in _PROBE_RUNS.values()
+    )

@@ -302,16 +302,16 @@ async def test_another_role_in_the_recorder_s_place_is_told(
     assert f"user {user!r} may not publish labctl/bench/run/+/ack" in problem
 
 
-def own_list(folder: Path) -> str:
-    subprocess.run(["sh", "-e", "-c", blocks("sh")[1]], cwd=folder, check=True)
+def own_list(folder: Path, block: str) -> str:
+    """Return the access list that commands of README make."""
+    shutil.copytree(DEPLOY, folder / "deploy" / "mosquitto")
+    subprocess.run(["sh", "-e", "-c", block], cwd=folder, check=True)
     return (folder / "acl").read_text()
 
 
 async def test_a_rig_of_its_own_name_may_not_speak_for_another(site, points, tmp_path, problem_of):
-    """The commands of README make the list."""
     other = copied(site, tmp_path / "site")
-    shutil.copytree(DEPLOY, tmp_path / "deploy" / "mosquitto")
-    own = own_list(tmp_path).replace("user bench-2", "user rig")
+    own = own_list(tmp_path, blocks("sh")[1]).replace("user bench-2", "user rig")
     assert own.count("labctl/bench-2/") == 11
     (other.folder / "acl").write_text(own)
     with other.broker():
@@ -325,3 +325,18 @@ async def test_a_rig_of_its_own_name_may_not_speak_for_another(site, points, tmp
             outbox_path=tmp_path / "o.sqlite", rig="bench-3", mqtt=other.address("rig")
         ) as link:
             assert "labctl/bench-3/run/+/doc" in await problem_of(link, "may not")
+
+
+async def test_a_rig_that_records_its_own_runs_needs_one_user_with_both_roles(
+    site, points, tmp_path, store_path
+):
+    other = copied(site, tmp_path / "site")
+    own = own_list(tmp_path, blocks("sh")[2]).replace("user bench-3", "user rig")
+    (other.folder / "acl").write_text(own)
+    outbox, rig = tmp_path / "o.sqlite", other.address("rig")
+    with (
+        other.broker(),
+        Link(outbox_path=outbox, rig="bench", mqtt=rig, store_path=store_path) as link,
+    ):
+        await link.put(points(1)[0])
+        assert await link.drain(20) == 0
