@@ -34,6 +34,7 @@ from labctl.signals import signals_abort
 from labctl.store.sqlite import STORE_NAME
 from labctl.stream.delivery import delivery_from
 from labctl.stream.outbox import OutboxLimits
+from labctl.stream.rig_broker import rig_broker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from labctl.run.progress import Progress
     from labctl.run.protocol import Parameters
     from labctl.stream.link import Link
+    from labctl.stream.mqtt import BrokerAddress
 
 _DRAIN_TIMEOUT_S = 30.0
 _SWITCH_INTERVAL_S = 0.0002
@@ -113,6 +115,7 @@ class Prepared:
     protocol: Protocol[Any]
     parameters: Parameters
     sample: SampleConfig
+    broker: BrokerAddress | None
 
 
 def prepare(request: RunRequest) -> Prepared:
@@ -131,6 +134,7 @@ def prepare(request: RunRequest) -> Prepared:
         protocol=protocol,
         parameters=_parameters(protocol, sample, request),
         sample=sample,
+        broker=rig_broker(config.mqtt, source=str(request.rig), url=request.mqtt),
     )
     _check_speed(prepared)
     return prepared
@@ -216,7 +220,7 @@ def run(request: RunRequest, observer: Callable[[Progress], None]) -> RunReport:
     delivery = delivery_from(
         request.data,
         rig=prepared.config.name,
-        mqtt=request.mqtt or prepared.config.mqtt.url,
+        mqtt=prepared.broker,
         is_recording=prepared.config.mqtt.record,
         recorders=prepared.config.mqtt.recorders,
         limits=_outbox_limits(prepared.config),

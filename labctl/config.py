@@ -106,6 +106,16 @@ class MqttConfig(Config):
     url: str | None = None
     record: bool = True
     recorders: tuple[Name, ...] = ()
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    version: Literal["3.1.1", "5"] = "3.1.1"
+
+    def beside(self, folder: Path) -> MqttConfig:
+        """Return the same with its files' paths relative to a folder."""
+        names = ("ca_file", "cert_file", "key_file")
+        files = {name: getattr(self, name) for name in names}
+        return self.model_copy(update={n: folder / file for n, file in files.items() if file})
 
 
 class OutboxConfig(Config):
@@ -255,6 +265,7 @@ def load(model: type[_Model], path: Path) -> _Model:
 def load_rig(path: Path) -> RigConfig:
     """Return a rig file, paths in it made relative to the file itself."""
     rig = load(RigConfig, path)
+    rig = rig.model_copy(update={"mqtt": rig.mqtt.beside(path.parent)})
     if rig.simulation is None:
         return rig
     world = path.parent / rig.simulation.world

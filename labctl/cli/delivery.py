@@ -90,13 +90,14 @@ def _delivery(folder: Path, waiting: Waiting, rig: Path | None, mqtt: str | None
     from labctl.config import load_rig
     from labctl.store.sqlite import STORE_NAME
     from labctl.stream.delivery import delivery_from
+    from labctl.stream.rig_broker import rig_broker
 
     if rig is not None:
         config = load_rig(rig)
         return delivery_from(
             folder,
             rig=config.name,
-            mqtt=mqtt or config.mqtt.url,
+            mqtt=rig_broker(config.mqtt, source=str(rig), url=mqtt),
             is_recording=config.mqtt.record,
             recorders=config.mqtt.recorders,
         )

@@ -107,6 +107,7 @@ def _source(rig: Path | None, mqtt: str | None) -> tuple[str, BrokerAddress]:
     """Return whose runs are to be recorded, and the broker they come by."""
     from labctl.config import load_rig
     from labctl.stream.mqtt import broker_address
+    from labctl.stream.rig_broker import rig_broker
     from labctl.stream.topics import ANY
 
     if rig is None and mqtt is None:
@@ -114,10 +115,10 @@ def _source(rig: Path | None, mqtt: str | None) -> tuple[str, BrokerAddress]:
     if rig is None:
         return ANY, broker_address(mqtt or "")
     config = load_rig(rig)
-    url = mqtt or config.mqtt.url
-    if url is None:
+    address = rig_broker(config.mqtt, source=str(rig), url=mqtt)
+    if address is None:
         raise BadInputError(f"{rig}: mqtt.url: missing; a recorder needs a broker of its own")
-    return config.name, broker_address(url)
+    return config.name, address
 
 
 def _checked_id(recorder_id: str) -> str:

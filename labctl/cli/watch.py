@@ -102,12 +102,15 @@ class _Where:
         from labctl.config import load_rig
         from labctl.store.reading import default_data
         from labctl.stream.mqtt import broker_address
+        from labctl.stream.rig_broker import rig_broker
 
         config = load_rig(rig) if rig is not None else None
         self._name = name or (config.name if config else None)
         self._folder = data or default_data()
-        url = mqtt or (config.mqtt.url if config else None)
-        self._address = broker_address(url) if url else None
+        if config is not None:
+            self._address = rig_broker(config.mqtt, source=str(rig), url=mqtt)
+        else:
+            self._address = broker_address(mqtt) if mqtt else None
         self.missing = f"no run goes on in {self._folder}"
 
     @property

@@ -81,7 +81,8 @@ class Courier:
     def problem(self) -> str | None:
         """Why documents do not reach the store now; None while they do."""
         recorder_problem = self._recording.recorder.problem if self._recording else None
-        return self._publisher.problem or recorder_problem
+        # The recorder's first: without it ours to record, the publisher has not even begun.
+        return recorder_problem or self._publisher.problem
 
     @property
     def room(self) -> Room:

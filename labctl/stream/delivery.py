@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from labctl.stream.mqtt import BrokerAddress
+
 _log = logging.getLogger(__name__)
 
 OUTBOX_NAME = "outbox.sqlite"
@@ -40,7 +42,7 @@ def delivery_from(
     folder: Path,
     *,
     rig: str,
-    mqtt: str | None,
+    mqtt: str | BrokerAddress | None,
     is_recording: bool = True,
     recorders: Collection[str] = (),
     limits: OutboxLimits = OutboxLimits(),  # noqa: B008 - it is frozen
@@ -53,7 +55,7 @@ def delivery_from(
     Args:
         folder: The data folder.
         rig: The rig's name in the topics.
-        mqtt: A broker's URL; None for an embedded broker.
+        mqtt: A broker's address, or its URL; None for an embedded broker.
         is_recording: Record into the folder's store; else that is left to a recorder elsewhere.
         recorders: The recorders that must have a document before it may be forgotten.
         limits: How large the outbox may grow.
@@ -93,7 +95,7 @@ def delivery_from(
 def _link_to_others(
     outbox_path: Path,
     rig: str,
-    mqtt: str | None,
+    mqtt: str | BrokerAddress | None,
     recorders: Collection[str],
     limits: OutboxLimits,
 ) -> Link:

@@ -42,7 +42,7 @@ class Link:
     Args:
         outbox_path: The outbox's file; one process at a time.
         rig: The rig's name in the topics.
-        mqtt: A broker's URL, see `mqtt.broker_address`; None for an embedded broker.
+        mqtt: A broker's address, or its URL, see `mqtt.broker_address`; None for an embedded one.
         store_path: The store's file to record into; None leaves that to a recorder elsewhere.
         recorders: The ids of the recorders that must have a document before it may be forgotten;
             with none named, any one will do.
@@ -55,7 +55,7 @@ class Link:
         *,
         outbox_path: Path,
         rig: str,
-        mqtt: str | None = None,
+        mqtt: str | BrokerAddress | None = None,
         store_path: Path | None = None,
         recorders: Collection[str] = (),
         limits: OutboxLimits = OutboxLimits(),  # noqa: B008 - it is frozen
@@ -65,7 +65,9 @@ class Link:
             raise BadInputError("without a broker there must be a store to record into")
         if not rig or set(rig) & set("/+#\0"):
             raise BadInputError(f"rig name {rig!r}: expected text without / + #")
-        self._address = broker_address(mqtt, allow_insecure=allow_insecure) if mqtt else None
+        self._address = (
+            broker_address(mqtt, allow_insecure=allow_insecure) if isinstance(mqtt, str) else mqtt
+        )
         self._outbox_path = outbox_path
         self._rig = rig
         self._store_path = store_path

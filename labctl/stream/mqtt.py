@@ -1,10 +1,12 @@
 """The connection to an MQTT broker; the one place that knows aiomqtt and paho.
 
-MQTT 3.1.1. What a broker remembers or forgets does not matter, because documents are sent until a
-recorder's watermark covers them. Three traits of the client (aiomqtt 2.5, paho
-2.1) shape this module: it acknowledges a message before anyone has processed it, so manual
-acknowledgement is on; a publish that the broker's access list denies returns like any other, so
-nothing here takes a return for a delivery; and it needs a selector event loop.
+MQTT 3.1.1 or 5, clean sessions: what a broker remembers or forgets does not matter, because
+documents are sent until a recorder's watermark covers them. Some traits of the client (aiomqtt 2.5,
+paho 2.1) shape this module: it acknowledges a message before anyone has processed it, so manual
+acknowledgement is on, which also makes the broker wait for a slow reader; it drops the reason with
+which MQTT 5 refuses a publish, so that is heard here; it waits for its whole timeout when a broker
+hangs up on the greeting; and it needs a selector event loop. Topic aliases stay off, as long as
+nobody asks for them when connecting.
 """
 
 from __future__ import annotations
@@ -13,25 +15,38 @@ import asyncio
 import ipaddress
 import logging
 import os
+import re
 import socket
 import ssl
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
+from paho.mqtt.enums import LogLevel
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from labctl.errors import BadInputError, StreamError
+from labctl.stream.credentials import (
+    NO_TLS_FILES,
+    PASSWORD_VARIABLE,
+    USERNAME_VARIABLE,
+    TlsFiles,
+    environment_password,
+    said_by_tls,
+    tls_context,
+)
+from labctl.stream.topics import is_probe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator
 
 _T = TypeVar("_T")
 
-USERNAME_VARIABLE = "LABCTL_MQTT_USERNAME"
-PASSWORD_VARIABLE = "LABCTL_MQTT_PASSWORD"  # noqa: S105 (the name of the variable)
+MqttVersion = Literal["3.1.1", "5"]
 
 # What the client has to say comes as an exception, too; the log has the answers to calls that were
 # cancelled meanwhile.
@@ -39,13 +54,19 @@ _client_log = logging.getLogger(f"{__name__}.client")
 _client_log.setLevel(logging.CRITICAL)
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+_PROTOCOLS = {"3.1.1": aiomqtt.ProtocolVersion.V311, "5": aiomqtt.ProtocolVersion.V5}
 _TIMEOUT_S = 10.0
 _KEEPALIVE_S = 20
+_KEPT_S = 86400  # how long a broker shall keep a session whose client is away (MQTT 5)
 _CONNECT_S = 6.0  # paho gives a connection 5 s
 
 
 class BrokerLostError(StreamError):
     """The broker cannot be reached, refuses the client, or the connection has broken."""
+
+
+class PublishRefusedError(BrokerLostError):
+    """The broker says that it does not take a message; only MQTT 5 can say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +78,8 @@ class BrokerAddress:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     is_encrypted: bool = False
+    version: MqttVersion = "3.1.1"
+    tls: TlsFiles = NO_TLS_FILES
 
     def __str__(self) -> str:
         return f"{'mqtts' if self.is_encrypted else 'mqtt'}://{self.host}:{self.port}"
@@ -80,14 +103,22 @@ class LastWill(NamedTuple):
     payload: bytes
 
 
-def broker_address(url: str, *, allow_insecure: bool = False) -> BrokerAddress:
+def broker_address(
+    url: str,
+    *,
+    version: MqttVersion = "3.1.1",
+    tls: TlsFiles = NO_TLS_FILES,
+    allow_insecure: bool = False,
+) -> BrokerAddress:
     """Return the broker that a URL names: mqtt://user:password@host:port, or mqtts://.
 
-    Credentials may come from LABCTL_MQTT_USERNAME and LABCTL_MQTT_PASSWORD instead.
+    Credentials may come from LABCTL_MQTT_USERNAME and LABCTL_MQTT_PASSWORD instead, the password
+    also from the file that LABCTL_MQTT_PASSWORD_FILE names.
 
     Raises:
-        BadInputError: not such a URL; or a broker beyond this machine without TLS and a password,
-            unless `allow_insecure` says that this is meant.
+        BadInputError: not such a URL; a password file that cannot be used; or a broker beyond this
+            machine without TLS and a password or certificate, unless `allow_insecure` says that
+            this is meant.
     """
     parts = urlsplit(url)
     try:
@@ -99,18 +130,15 @@ def broker_address(url: str, *, allow_insecure: bool = False) -> BrokerAddress:
     address = BrokerAddress(
         host=parts.hostname,
         port=port,
-        username=_credential(parts.username, USERNAME_VARIABLE),
-        password=_credential(parts.password, PASSWORD_VARIABLE),
+        username=unquote(parts.username) if parts.username else os.environ.get(USERNAME_VARIABLE),
+        password=unquote(parts.password) if parts.password else environment_password(),
         is_encrypted=parts.scheme == "mqtts",
+        version=version,
+        tls=tls,
     )
     if not allow_insecure:
         _check_secure(address)
     return address
-
-
-def _credential(in_url: str | None, variable: str) -> str | None:
-    """Return a credential from the URL, else from the environment."""
-    return unquote(in_url) if in_url else os.environ.get(variable)
 
 
 def _shown(url: str) -> str:
@@ -120,11 +148,12 @@ def _shown(url: str) -> str:
 
 def _check_secure(address: BrokerAddress) -> None:
     """Raise BadInputError if documents or a password would cross a network unprotected."""
-    if _is_loopback(address.host) or (address.is_encrypted and address.password):
+    is_known = bool(address.password) or address.tls.cert_file is not None
+    if _is_loopback(address.host) or (address.is_encrypted and is_known):
         return
     raise BadInputError(
         f"{address}: a broker on another machine needs mqtts:// and a password"
-        f" (in the URL or in {USERNAME_VARIABLE} and {PASSWORD_VARIABLE})"
+        f" (in the URL or in {USERNAME_VARIABLE} and {PASSWORD_VARIABLE}) or a client certificate"
     )
 
 
@@ -136,8 +165,47 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _session_options(version: str, *, is_kept: bool) -> dict[str, Any]:
+    """Return what asks a broker to keep, or not to keep, a session without its connection."""
+    if version == "3.1.1":
+        return {"clean_session": not is_kept}
+    if not is_kept:
+        return {"clean_start": True}
+    properties = Properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = _KEPT_S
+    return {"clean_start": False, "properties": properties}
+
+
 class _Client(aiomqtt.Client):
-    """aiomqtt's client with the manual acknowledgement that paho has and aiomqtt hides."""
+    """aiomqtt's client, mended: what paho has and aiomqtt hides, and what it does not tell."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        will: LastWill | None,
+        tls: ssl.SSLContext | None,
+        client_id: str | None,
+    ) -> None:
+        super().__init__(
+            address.host,
+            address.port,
+            username=address.username,
+            password=address.password,
+            protocol=_PROTOCOLS[address.version],
+            identifier=client_id,
+            **_session_options(address.version, is_kept=client_id is not None),
+            will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=True) if will else None,
+            tls_context=tls,
+            timeout=_TIMEOUT_S,
+            keepalive=_KEEPALIVE_S,
+            logger=_client_log,
+            # Else a small packet waits 40 ms for the other side's delayed TCP acknowledgement.
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        )
+        self._client.manual_ack_set(on=True)
+        self._client.on_log = self._note_complaint
+        self._complaint = ""
+        self._answers: dict[int, asyncio.Future[ReasonCode]] = {}
 
     async def __aenter__(self) -> Self:
         # aiomqtt connects on another thread, which goes on when this call is cancelled: its socket
@@ -153,12 +221,75 @@ class _Client(aiomqtt.Client):
             # A broker that took the connection and never answered would keep the socket open.
             self._client.disconnect()
             raise
+        finally:
+            self._client.on_log = None
 
-    def acknowledge_by_hand(self) -> None:
-        self._client.manual_ack_set(on=True)
+    async def answered_publish(
+        self, topic: str, payload: bytes, *, qos: int, retain: bool
+    ) -> ReasonCode | None:
+        """Publish, and return what the broker answers; at QoS 0 nobody answers.
+
+        aiomqtt's own `publish` drops the answer.
+        """
+        info = self._client.publish(topic, payload, qos, retain)
+        if info.rc != 0:
+            raise aiomqtt.MqttCodeError(info.rc, "could not publish")
+        if info.is_published():
+            return None
+        answer = self._answers[info.mid] = self._loop.create_future()
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await answer
+        except TimeoutError:
+            raise aiomqtt.MqttError("no answer to a publish") from None
+        finally:
+            del self._answers[info.mid]
 
     def acknowledge(self, number: int, qos: int) -> None:
         self._client.ack(number, qos)
+
+    def _on_publish(
+        self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Any
+    ) -> None:
+        answer = self._answers.get(mid)
+        if answer is not None and not answer.done():
+            answer.set_result(reason_code)
+
+    def _on_disconnect(
+        self,
+        client: Any,
+        userdata: Any,
+        flags: Any,
+        reason_code: ReasonCode,
+        properties: Any = None,
+    ) -> None:
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+        # paho may call this from the thread that connects.
+        self._loop.call_soon_threadsafe(self._end_waits)
+
+    def _end_waits(self) -> None:
+        """Let everybody who waits for an answer know that none will come."""
+        if not self._connected.done():
+            self._connected.set_exception(aiomqtt.MqttError(_why_hung_up(self._complaint)))
+            self._connected.exception()  # nobody may be waiting any more
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            self._disconnected.exception()  # likewise
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(aiomqtt.MqttError("disconnected"))
+
+    def _note_complaint(self, client: Any, userdata: Any, level: int, text: str) -> None:
+        """Keep what paho logs of an error: it is told nowhere else."""
+        if level == LogLevel.MQTT_LOG_ERR:
+            self._complaint = text
+
+
+def _why_hung_up(complaint: str) -> str:
+    """Return why a broker hung up on the greeting, as far as TLS has said so."""
+    alert = re.search(r"alert (.+?)(?: \(_ssl|$)", complaint)
+    if alert is not None:
+        return f"the broker refuses our certificate, or that we have none: {alert[1]}"
+    return "the broker hung up on our greeting; does it ask for TLS or for a client certificate?"
 
 
 class Connection:
@@ -171,9 +302,15 @@ class Connection:
     async def publish(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False
     ) -> None:
-        """Publish; at QoS 1 returns when the broker says it has the message. It may lie."""
+        """Publish; at QoS 1 returns when the broker says it has the message. It may lie.
+
+        Raises:
+            PublishRefusedError: the broker says it does not take the message.
+        """
         with _as_broker_lost():
-            await in_a_task(self._client.publish(topic, payload, qos=qos, retain=retain))
+            answer = await self._client.answered_publish(topic, payload, qos=qos, retain=retain)
+        if answer is not None and answer.is_failure:
+            raise PublishRefusedError(f"the broker refuses a publish to {topic}: {answer}")
 
     async def subscribe(self, topic: str, *, qos: int = 1) -> None:
         """Ask for the messages of a topic.
@@ -187,7 +324,21 @@ class Connection:
             raise BrokerLostError(f"the broker refuses a subscription to {topic}")
 
     async def receive(self, limit: int) -> list[Message]:
-        """Wait for a message; return it and up to `limit` in all that have come by then."""
+        """Wait for a message; return it and up to `limit` in all that have come by then.
+
+        Probes of permissions are left out, whoever sent them.
+        """
+        wanted: list[Message] = []
+        while not wanted:
+            for message in await self.receive_all(limit):
+                if is_probe(message.topic, message.payload):
+                    self.acknowledge(message)
+                else:
+                    wanted.append(message)
+        return wanted
+
+    async def receive_all(self, limit: int) -> list[Message]:
+        """Wait for messages as `receive` does; probes are messages, too."""
         received: list[Message] = []
         with _as_broker_lost():
             while not received or (len(received) < limit and len(self._messages)):
@@ -239,23 +390,11 @@ async def connected(
     Raises:
         BrokerLostError: there is none to be had.
     """
-    client = _Client(
-        address.host,
-        address.port,
-        username=address.username,
-        password=address.password,
-        protocol=aiomqtt.ProtocolVersion.V311,
-        identifier=client_id,
-        clean_session=client_id is None,
-        will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=True) if will else None,
-        tls_context=ssl.create_default_context() if address.is_encrypted else None,
-        timeout=_TIMEOUT_S,
-        keepalive=_KEEPALIVE_S,
-        logger=_client_log,
-        # Else a small packet waits 40 ms for the other side's delayed TCP acknowledgement.
-        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-    )
-    client.acknowledge_by_hand()
+    try:
+        tls = tls_context(address.tls) if address.is_encrypted else None
+    except OSError as error:
+        raise BrokerLostError(f"{address}: TLS files: {said_by_tls(error)}") from error
+    client = _Client(address, will, tls, client_id)
     with _as_broker_lost(address):
         async with client:
             yield Connection(client)
@@ -272,4 +411,8 @@ def _as_broker_lost(address: BrokerAddress | None = None) -> Generator[None]:
     try:
         yield
     except aiomqtt.MqttError as error:
-        raise BrokerLostError(f"{address or 'broker'}: {error}") from error
+        cause = error.__context__
+        said = str(error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            said = f"the broker's certificate is not to be trusted: {said_by_tls(cause)}"
+        raise BrokerLostError(f"{address or 'broker'}: {said}") from error

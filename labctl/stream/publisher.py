@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 
+from labctl.stream.permissions import publisher_needs
 from labctl.stream.reconnect import Reconnector
 from labctl.stream.topics import ANY, document_topic, resend_topic, rig_and_run, watermark_topic
 from labctl.stream.transfer import Transfer, next_message
@@ -48,11 +49,11 @@ class Publisher:
         self._paced_until_s: float | None = None
         self._has_work = asyncio.Event()
         self._has_progressed = asyncio.Event()
-        self._reconnector = Reconnector("publisher", address)
+        self._reconnector = Reconnector("publisher", address, needs=publisher_needs(rig))
 
     @property
     def problem(self) -> str | None:
-        """Why nothing is being published now; None while the broker is there."""
+        """Why nothing is being published now; None while the broker is there and lets us."""
         return self._reconnector.problem
 
     async def run(self) -> NoReturn:

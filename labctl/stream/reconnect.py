@@ -16,6 +16,7 @@ from labctl.stream.mqtt import (
     connected,
     in_a_task,
 )
+from labctl.stream.permissions import Needs, prove
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,6 +39,7 @@ class Reconnector:
         will: What the broker says of a client that is gone without a goodbye.
         client_id: The name under which the broker keeps the session; None for a session that ends
             with its connection.
+        needs: What the broker's access list must allow before a session begins.
         tell: Hears of every change, in a line.
     """
 
@@ -48,6 +50,7 @@ class Reconnector:
         *,
         will: LastWill | None = None,
         client_id: str | None = None,
+        needs: Needs | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.problem: str | None = f"not connected to {address} yet"
@@ -55,6 +58,7 @@ class Reconnector:
         self._address = address
         self._will = will
         self._client_id = client_id
+        self._needs = needs
         self._tell = tell
         self._random = secrets.SystemRandom()
 
@@ -74,11 +78,24 @@ class Reconnector:
     async def _attempt(self, session: Callable[[Connection], Awaitable[None]]) -> None:
         """Connect and run a session; report why it ended."""
         try:
+            await self._prove_beforehand()
             async with self._connected() as connection:
+                if self._needs is not None and self._client_id is None:
+                    await prove(connection, self._needs, self._address)
                 self._report(None)
                 await session(connection)
         except* (BrokerLostError, StoreError) as group:
-            self._report("; ".join(str(error) for error in _leaves(group)))
+            self._report("; ".join(dict.fromkeys(str(error) for error in _leaves(group))))
+
+    async def _prove_beforehand(self) -> None:
+        """Prove permissions on a connection of their own, where ours brings back what was kept.
+
+        Documents that the broker has kept for the session would arrive among the probes.
+        """
+        if self._needs is None or self._client_id is None:
+            return
+        async with connected(self._address) as connection:
+            await prove(connection, self._needs, self._address)
 
     def _connected(self) -> AbstractAsyncContextManager[Connection]:
         return connected(self._address, will=self._will, client_id=self._client_id)

@@ -18,6 +18,7 @@ import orjson
 from labctl.documents import Document, decode
 from labctl.errors import DocumentError
 from labctl.stream.gaps import Gap, Gaps
+from labctl.stream.permissions import recorder_needs
 from labctl.stream.reconnect import Reconnector
 from labctl.stream.topics import ANY, document_topic, resend_topic, rig_and_run, watermark_topic
 
@@ -66,7 +67,9 @@ class Recorder:
         self._rig = rig
         self._tell = tell
         self._run_is_whole = run_is_whole
-        self._reconnector = Reconnector("recorder", address, client_id=client_id, tell=tell)
+        self._reconnector = Reconnector(
+            "recorder", address, client_id=client_id, needs=recorder_needs(rig), tell=tell
+        )
         self._seen: dict[str, Progress] = {}
         self._rig_of: dict[str, str] = {}
         self._gaps = Gaps()
@@ -74,7 +77,7 @@ class Recorder:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing is being recorded now; None while the broker is there."""
+        """Why nothing is being recorded now; None while the broker is there and lets us."""
         return self._reconnector.problem
 
     async def run(self) -> NoReturn:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 ANY = "+"
 """Stands for every rig, run, channel or verb in a topic to subscribe to."""
+
+PROBE_MARK = b"probe "
+"""How the payload of a probe begins; a document or a watermark begins with a brace."""
+
+_PROBE_RIG = "probe"
+_PROBE_RUNS = {"publish": "probe-publish", "read": "probe-read"}
 
 
 def document_topic(rig: str, run_id: str) -> str:
@@ -45,3 +53,20 @@ def rig_and_run(topic: str) -> tuple[str, str]:
     """Return the rig and the run that a document, watermark or resend topic names."""
     _, rig, _, run_id, _ = topic.split("/")
     return rig, run_id
+
+
+def probe_topic(topic: str, tried: Literal["publish", "read"]) -> str:
+    """Return where to try whether one may publish to, or read, a topic of any run.
+
+    A run for each: who may publish a probe of reading may not therefore publish anything else.
+    """
+    labctl, rig, *run, _, kind = topic.split("/")
+    rig = _PROBE_RIG if rig == ANY else rig
+    return "/".join([labctl, rig, *run, _PROBE_RUNS[tried], kind])
+
+
+def is_probe(topic: str, payload: bytes) -> bool:
+    """Return whether a message only tried a permission; nobody need deal with it."""
+    return payload.startswith(PROBE_MARK) and any(
+        f"/run/{run}/" in topic for run in _PROBE_RUNS.values()
+    )

@@ -206,3 +206,14 @@ def test_an_option_that_there_is_not_is_refused(labctl, wrong: str) -> None:
 def test_the_installed_command_ends_as_its_entrance_does(labctl, command, tmp_path: Path) -> None:
     wrong = ("check", "temperature_eis", "--rig", "nowhere.toml")
     assert command(tmp_path, *wrong) == labctl(*wrong)
+
+
+@pytest.mark.parametrize("command", [SIMULATED, CHECKED])
+def test_a_certificate_that_is_missing_is_named_with_its_key(
+    labctl, tmp_path: Path, command
+) -> None:
+    with (tmp_path / "rig.toml").open("a") as rig:
+        rig.write('\n[mqtt]\nurl = "mqtts://u:p@broker.lab"\nca_file = "ca.crt"\n')
+    said = labctl(*command, *TEMPERATURE)
+    assert_one_line(said, "rig.toml: mqtt.ca_file = ", "ca.crt", "no such file")
+    assert_nothing_is_stored(tmp_path)

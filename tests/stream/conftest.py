@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import subprocess
@@ -10,14 +11,15 @@ import pytest
 
 from labctl.documents import Document, Kind
 from labctl.store.sqlite import STORE_NAME
-from labctl.stream import reconnect, transfer
+from labctl.stream import permissions, reconnect, transfer
 from labctl.stream.broker import EmbeddedBroker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from labctl.stream.link import Link
     from labctl.stream.mqtt import BrokerAddress
 
 
@@ -27,6 +29,7 @@ def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "_SILENCE_S", 0.2)
     monkeypatch.setattr(reconnect, "_FIRST_WAIT_S", 0.02)
     monkeypatch.setattr(reconnect, "_LONGEST_WAIT_S", 0.1)
+    monkeypatch.setattr(permissions, "_PATIENCE_S", 1.0)
 
 
 def point(seq: int, run_id: str = "r1") -> Document:
@@ -51,6 +54,19 @@ def points_fixture() -> Callable[..., list[Document]]:
 @pytest.fixture(name="url_of")
 def url_of_fixture() -> Callable[[BrokerAddress], str]:
     return url_of
+
+
+async def problem_of(link: Link, words: str) -> str:
+    """Return a link's problem once it says so."""
+    async with asyncio.timeout(20):
+        while words not in (link.problem or ""):
+            await link.drain(0.02)
+    return link.problem or ""
+
+
+@pytest.fixture(name="problem_of")
+def problem_of_fixture() -> Callable[[Link, str], Awaitable[str]]:
+    return problem_of
 
 
 @pytest.fixture
@@ -88,7 +104,9 @@ def mosquitto(
         pytest.skip("the program mosquitto is not installed")
 
     @contextmanager
-    def started(*, may_publish: bool = True) -> Iterator[subprocess.Popen[str]]:
+    def started(
+        *, may_publish: bool = True, more: Sequence[str] = ()
+    ) -> Iterator[subprocess.Popen[str]]:
         access = "topic readwrite #" if may_publish else "topic read #"
         (tmp_path / "access").write_text(f"{access}\n")
         (tmp_path / "access").chmod(0o600)
@@ -96,6 +114,7 @@ def mosquitto(
         config.write_text(
             f"listener {free_port} 127.0.0.1\nallow_anonymous true\n"
             f"acl_file {tmp_path / 'access'}\nlog_dest stderr\nuser root\n"
+            + "".join(f"{line}\n" for line in more)
         )
         with subprocess.Popen(
             [program, "-c", str(config)], stderr=subprocess.PIPE, text=True
