@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 
+from labctl.documents import check_seal
 from labctl.stream.mqtt import BrokerAddress, BrokerLostError, Connection, LastWill, Message
 from labctl.stream.reconnect import Reconnector
 from labctl.stream.topics import ANY, document_topic, rig_and_run, status_topic, watermark_topic
@@ -170,6 +171,7 @@ class Publisher:
 def _watermark(payload: bytes) -> tuple[str, int]:
     """Return the recorder and the seq of a watermark; one that makes no sense covers nothing."""
     try:
+        check_seal(payload)
         body = orjson.loads(payload)
         return str(body["recorder_id"]), int(body["committed"])
     except (ValueError, KeyError, TypeError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 
-from labctl.documents import Document, decode
+from labctl.documents import Document, decode, sealed
 from labctl.errors import DocumentError
 from labctl.stream.reconnect import Reconnector
 from labctl.stream.topics import ANY, document_topic, rig_and_run, watermark_topic
@@ -113,4 +113,5 @@ class Recorder:
             "recorder_id": self._recorder_id,
             "committed": self._store.watermark(run_id),
         }
-        await connection.publish(watermark_topic(rig, run_id), orjson.dumps(watermark), qos=0)
+        payload = sealed(orjson.dumps(watermark))
+        await connection.publish(watermark_topic(rig, run_id), payload, qos=0)
