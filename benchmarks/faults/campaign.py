@@ -101,5 +101,4 @@ def inflict(name: str, *, n_points: int, seed: int, is_quick: bool) -> Result:
 
 def _neutral(message: str) -> str:
     """Return a message without what differs from one campaign to the next."""
-    first_line, *_ = message.splitlines()
-    return _RUN.sub("run", _PORT.sub(r"\1", _PLACE.sub("", first_line)))
+    return _RUN.sub("run", _PORT.sub(r"\1", _PLACE.sub("", message)))

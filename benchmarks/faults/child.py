@@ -43,5 +43,7 @@ class _Teller(logging.Handler):
     """Tells what is logged: what a person at this process would see."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell one message."""
-        tell(log=record.getMessage())
+        """Tell the first line of a message, and the error behind it where there is one."""
+        message, *_ = record.getMessage().splitlines() or [""]
+        error = record.exc_info[1] if record.exc_info else None
+        tell(log=message if error is None else f"{message}: {error!r}")

@@ -1,7 +1,8 @@
-"""The fault campaign's quick sample: every fault once, its random moments from a seed that shows."""
+"""The fault campaign's quick sample: every fault once, its random moments from a seed."""
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 SEED = "LABCTL_FAULTS_SEED"
 
+_log = logging.getLogger(__name__)
+
 
 @pytest.fixture
 def survive() -> Callable[[str], Result]:
@@ -23,7 +26,7 @@ def survive() -> Callable[[str], Result]:
     seed = int(os.environ.get(SEED) or secrets.randbelow(1_000_000))
 
     def survived(name: str) -> Result:
-        print(f"{SEED}={seed}")  # pytest shows it with a failure
+        _log.warning("%s=%d", SEED, seed)  # pytest shows it with a failure
         try:
             result = inflict(name, n_points=QUICK_POINTS, seed=seed, is_quick=True)
         except MissingProgramError as error:

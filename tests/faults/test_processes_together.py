@@ -8,12 +8,12 @@ pytestmark = pytest.mark.faults
 
 
 def test_a_run_killed_with_its_own_broker_and_recorder_costs_nothing_durable(survive):
-    assert survive("everything-in-one-killed").verdict.n_in_flight < 1000
+    assert "run: interrupted" in survive("everything-in-one-killed").words
 
 
 @pytest.mark.server
 def test_run_broker_and_recorder_killed_at_once_cost_nothing_durable(survive):
-    assert survive("all-killed-at-once").verdict.n_in_flight < 1000
+    assert "run: interrupted" in survive("all-killed-at-once").words
 
 
 @pytest.mark.server
