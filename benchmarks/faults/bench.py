@@ -71,6 +71,11 @@ class Bench:
         """Return for how many points a fault lasts."""
         return self.random.randrange(self.n_points // 50, self.n_points // 10)
 
+    def n_points_left(self) -> int:
+        """Return how many points the last run has to send so that all were sent; 5 % at least."""
+        n_sent = sum(run.child.facts.get("sent", 0) for run in self.runs)
+        return max(self.n_points // 20, self.n_points - n_sent)
+
     def start_run(self, url: str | None, **changes: Any) -> RunChild:
         """Start the next run process on the same outbox."""
         run_id = f"run-{len(self.runs) + 1}"

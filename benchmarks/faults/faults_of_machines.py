@@ -67,7 +67,7 @@ def outbox_disk_full(bench: Bench) -> Verdict:
             bench.start_recorder(broker.url)
             finish(bench, run)
             if run.child.facts.get("left") != 0:
-                finish(bench, bench.start_run(broker.url, n_points=bench.n_points // 20))
+                finish(bench, bench.start_run(broker.url, n_points=bench.n_points_left()))
         return bench.verdict()
 
 

@@ -78,7 +78,7 @@ def _kill_runs(bench: Bench, url: str | None, **changes: object) -> None:
         run = bench.start_run(url, n_points=2 * n_each, **changes)
         run.child.until("sent", bench.random.randrange(n_each // 2, n_each * 3 // 2))
         bench.kill_run(run)
-    finish(bench, bench.start_run(url, n_points=n_each, **changes))
+    finish(bench, bench.start_run(url, n_points=bench.n_points_left(), **changes))
 
 
 def all_killed_at_once(bench: Bench) -> Verdict:
@@ -95,5 +95,5 @@ def all_killed_at_once(bench: Bench) -> Verdict:
             recorder.kill()
             broker.start()
         bench.start_recorder(broker.url)
-        finish(bench, bench.start_run(broker.url, n_points=n_each))
+        finish(bench, bench.start_run(broker.url, n_points=bench.n_points_left()))
     return bench.verdict()
