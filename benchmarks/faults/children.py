@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,12 +22,15 @@ class Child:
     Attributes:
         facts: the last value told of each fact.
         said: everything told, in order.
+        clock_step: by how much its wall clock has gone back at most from one fact to the next.
     """
 
     def __init__(self, command: Sequence[str], *, environment: Mapping[str, str]) -> None:
         self.facts: dict[str, Any] = {}
         self.said: list[dict[str, Any]] = []
         self.has_ended = False
+        self.clock_step = timedelta()
+        self._clock: datetime | None = None
         self._news = threading.Condition()
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
@@ -85,7 +89,10 @@ class Child:
             self._news.notify_all()
 
     def _take(self, facts: dict[str, Any]) -> None:
+        clock = datetime.fromisoformat(facts["utc"])
         with self._news:
+            self.clock_step = max(self.clock_step, (self._clock or clock) - clock)
+            self._clock = clock
             self.facts.update(facts)
             if facts.keys() - {"utc"} - {"sent", "recorded"}:
                 self.said.append(facts)
