@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from benchmarks.faults.children import Child, python_child
@@ -21,10 +23,16 @@ class MissingProgramError(RuntimeError):
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback interface that nobody listens on.
+
+    Below those that a system gives to outgoing connections: a broker that was killed must find its
+    port free when it comes back.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _program(name: str) -> str:
@@ -67,7 +75,8 @@ class Mosquitto:
         self._process = process
         assert process.stderr is not None  # noqa: S101 - for the type checker
         if not any("running" in line for line in process.stderr):
-            raise RuntimeError("mosquitto does not start")
+            self.kill()
+            raise RuntimeError(f"mosquitto does not start on port {self.port}")
 
     def kill(self) -> None:
         """Kill it, if it lives, and return when it is gone."""
@@ -90,6 +99,7 @@ class Mosquitto:
             "log_type warning",
             "log_type notice",
             "log_type information",
+            "connection_messages false",  # nobody reads on: a full pipe would stop it
             "user root",
         ]
         if self._is_persistent:
