@@ -42,7 +42,8 @@ QUICK_POINTS = 2000
 FULL_POINTS = 100_000
 
 _PLACE = re.compile(r"(?<!\w)(?:/[\w.-]+)+/(?=[\w.-]+)")
-_RUN = re.compile(r"\brun-\d+\b")
+_FUNCTION = re.compile(r"\(\d+, <function.*?>\)")
+_RUN = re.compile(r"(?<!/)\brun-\d+\b")
 _PORT = re.compile(r"(127\.0\.0\.1):\d+")
 
 
@@ -94,11 +95,13 @@ def inflict(name: str, *, n_points: int, seed: int, is_quick: bool) -> Result:
         n_points=n_points,
         verdict=verdict,
         words=list(dict.fromkeys(_neutral(each) for each in bench.seen)),
-        notes=bench.notes,
+        notes=[_neutral(note) for note in bench.notes],
         duration_s=perf_counter() - begun_s,
     )
 
 
 def _neutral(message: str) -> str:
-    """Return a message without what differs from one campaign to the next."""
-    return _RUN.sub("run", _PORT.sub(r"\1", _PLACE.sub("", message)))
+    """Return a message without repetitions and what differs from one campaign to the next."""
+    parts = dict.fromkeys(message.split("; "))
+    message = _FUNCTION.sub("", "; ".join(parts))
+    return _RUN.sub("a run", _PORT.sub(r"\1", _PLACE.sub("", message)))

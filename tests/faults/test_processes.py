@@ -27,4 +27,4 @@ def test_a_recorder_killed_three_times_costs_no_point(survive):
 
 @pytest.mark.server
 def test_a_killed_run_leaves_its_outbox_to_the_next_one(survive):
-    assert "run: interrupted" in survive("run-killed").words
+    assert "a run: interrupted" in survive("run-killed").words

@@ -8,12 +8,12 @@ pytestmark = pytest.mark.faults
 
 
 def test_a_run_killed_with_its_own_broker_and_recorder_costs_nothing_durable(survive):
-    assert "run: interrupted" in survive("everything-in-one-killed").words
+    assert "a run: interrupted" in survive("everything-in-one-killed").words
 
 
 @pytest.mark.server
 def test_run_broker_and_recorder_killed_at_once_cost_nothing_durable(survive):
-    assert "run: interrupted" in survive("all-killed-at-once").words
+    assert "a run: interrupted" in survive("all-killed-at-once").words
 
 
 @pytest.mark.server
