@@ -7,7 +7,8 @@
     run_stop    how the run ended, with expected and actual point counts
 
 On the wire a document is one line of JSON that a person can read. A number that is not a number
-(NaN) travels as null.
+(NaN) travels as null. The last field is a checksum of what stands before it: a bit that falls over
+in a digit leaves good JSON and another value, and TCP's own sum does not reach from end to end.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, cast
+from zlib import crc32
 
 import orjson
 
@@ -30,6 +32,9 @@ OUTPUTS_OFF = "outputs off"
 """What run_stop says in `safe_state` of an instrument that was made safe."""
 
 Columns = Mapping[str, Sequence[float]]
+
+_SEAL = b',"crc32":"'
+_SEAL_SIZE = len(_SEAL) + 10
 
 
 class Kind(StrEnum):
@@ -150,7 +155,7 @@ def encode(document: Document) -> bytes:
         "body": document.body,
     }
     try:
-        return orjson.dumps(envelope, option=orjson.OPT_SERIALIZE_NUMPY)
+        return sealed(orjson.dumps(envelope, option=orjson.OPT_SERIALIZE_NUMPY))
     except TypeError as error:
         raise DocumentError(f"{document.kind} {document.stream}: {error}") from error
 
@@ -159,9 +164,10 @@ def decode(line: bytes) -> Document:
     """Return the document that a line of JSON holds, checked against its schema.
 
     Raises:
-        DocumentError: not JSON, another schema version, a field missing or of the wrong type, or
-            columns of unequal length.
+        DocumentError: damaged, not JSON, another schema version, a field missing or of the wrong
+            type, or columns of unequal length.
     """
+    check_seal(line)
     try:
         envelope = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -178,6 +184,18 @@ def check(document: Document) -> None:
     _check_body(document.kind, document.body)
     for name, column in document.body.get("columns", {}).items():
         _floats(name, column)
+
+
+def sealed(line: bytes) -> bytes:
+    """Return a JSON object with a checksum of its bytes as its last field, `crc32`."""
+    return b'%s%s%08x"}' % (line[:-1], _SEAL, crc32(line[:-1]))
+
+
+def check_seal(line: bytes) -> None:
+    """Raise DocumentError if a JSON object ends with a checksum that is not its own."""
+    content, seal = line[:-_SEAL_SIZE], line[-_SEAL_SIZE:]
+    if seal.startswith(_SEAL) and seal != sealed(content + b"}")[-_SEAL_SIZE:]:
+        raise DocumentError("damaged on its way: not the bytes that were sent")
 
 
 def _checked(envelope: dict[str, Any]) -> Document:

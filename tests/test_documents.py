@@ -7,7 +7,18 @@ import math
 import orjson
 import pytest
 
-from labctl.documents import Document, ExitStatus, Kind, Reason, check, decode, encode, points_of
+from labctl.documents import (
+    Document,
+    ExitStatus,
+    Kind,
+    Reason,
+    check,
+    check_seal,
+    decode,
+    encode,
+    points_of,
+    sealed,
+)
 from labctl.errors import DocumentError
 
 PAGE = {"stream": "eis", "n_points": 2, "columns": {"f": [1.0, 2.0], "z": [0.5, 0.25]}}
@@ -25,6 +36,28 @@ def test_a_document_survives_the_wire() -> None:
 def test_a_document_is_one_line() -> None:
     body = {"stream": "note", "time": "t", "data": {"text": "two\nlines"}}
     assert b"\n" not in encode(Document("r", 0, Kind.EVENT, body))
+
+
+def test_a_bit_that_falls_over_alters_no_document() -> None:
+    line = encode(page())
+    for place in range(8 * len(line)):
+        damaged = bytearray(line)
+        damaged[place // 8] ^= 1 << place % 8
+        try:
+            assert decode(bytes(damaged)) == page()
+        except DocumentError:
+            continue
+        assert place // 8 > len(line) - 20, "only the checksum's own name may be damaged unseen"
+
+
+def test_a_digit_that_has_become_another_is_said_to_be_damage() -> None:
+    with pytest.raises(DocumentError, match="damaged on its way"):
+        decode(encode(page()).replace(b"0.25", b"0.35"))
+
+
+def test_a_line_without_checksum_is_taken_at_its_word() -> None:
+    check_seal(b'{"committed":3}')
+    check_seal(sealed(b'{"committed":3}'))
 
 
 def test_nan_travels_as_null_and_comes_back_as_nan() -> None:
@@ -58,6 +91,7 @@ def test_points_are_counted_in_frames_only() -> None:
 )
 def test_a_bad_document_says_what_is_wrong(change: dict[str, object], complaint: str) -> None:
     envelope = {**orjson.loads(encode(page())), **change}
+    del envelope["crc32"]
     with pytest.raises(DocumentError, match=complaint):
         decode(orjson.dumps(envelope))
 

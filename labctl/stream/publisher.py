@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 
+from labctl.documents import check_seal
 from labctl.stream.permissions import publisher_needs
 from labctl.stream.reconnect import Reconnector
 from labctl.stream.topics import ANY, document_topic, resend_topic, rig_and_run, watermark_topic
@@ -166,6 +167,7 @@ class Publisher:
 def _said(payload: bytes, name: str) -> tuple[str, int]:
     """Return the recorder and the seq that a message names; -2 for one that makes no sense."""
     try:
+        check_seal(payload)
         body = orjson.loads(payload)
         return str(body["recorder_id"]), int(body[name])
     except (ValueError, KeyError, TypeError, OverflowError):

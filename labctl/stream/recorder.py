@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 
-from labctl.documents import Document, decode
+from labctl.documents import Document, decode, sealed
 from labctl.errors import DocumentError
 from labctl.stream.gaps import Gap, Gaps
 from labctl.stream.permissions import recorder_needs
@@ -150,7 +150,8 @@ class Recorder:
         progress = self._store.progress(run_id)
         self._note(rig, run_id, progress)
         watermark = {"recorder_id": self._recorder_id, "committed": progress.watermark}
-        await connection.publish(watermark_topic(rig, run_id), orjson.dumps(watermark), qos=0)
+        payload = sealed(orjson.dumps(watermark))
+        await connection.publish(watermark_topic(rig, run_id), payload, qos=0)
 
     def _note(self, rig: str, run_id: str, progress: Progress) -> None:
         """Tell what has changed about a run."""
@@ -187,7 +188,7 @@ class Recorder:
             )
         wanted = {"recorder_id": self._recorder_id, "after_seq": gap.watermark}
         topic = resend_topic(self._rig_of[run_id], run_id)
-        await connection.publish(topic, orjson.dumps(wanted), qos=0)
+        await connection.publish(topic, sealed(orjson.dumps(wanted)), qos=0)
 
     def _inform(self, line: str) -> None:
         _log.info("%s", line)

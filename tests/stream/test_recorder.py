@@ -68,7 +68,8 @@ async def test_a_watermark_names_its_recorder(bench, points):
     await bench.publish(encode(points(1)[0]))
     [message] = await bench.connection.receive(1)
     assert message.topic == "labctl/rig/run/r1/ack"
-    assert orjson.loads(message.payload) == {"recorder_id": "bench-1", "committed": 0}
+    watermark = orjson.loads(message.payload)
+    assert (watermark["recorder_id"], watermark["committed"]) == ("bench-1", 0)
 
 
 async def test_documents_that_come_again_are_answered_and_change_nothing(bench, points):
@@ -207,7 +208,8 @@ async def test_what_is_missing_is_asked_for_by_name(bench, points, caplog):
     assert await bench.watermark() == 0
     [message] = await bench.connection.receive(1)
     assert message.topic == resend_topic("rig", "r1")
-    assert orjson.loads(message.payload) == {"recorder_id": "bench-1", "after_seq": 0}
+    asked = orjson.loads(message.payload)
+    assert (asked["recorder_id"], asked["after_seq"]) == ("bench-1", 0)
     assert "run r1: document 1 is missing, 2 is stored" in caplog.text
 
 

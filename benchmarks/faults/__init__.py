@@ -1,0 +1,1 @@
+"""The fault campaign: simulated instruments measure while everything behind them is broken."""
