@@ -100,7 +100,7 @@ def two_recorders(bench: Bench) -> Verdict:
         run = bench.start_run(broker.url, recorders=["recorder-1", "recorder-2"])
         for moment in bench.moments(2, of=bench.n_points // 2):
             recorder = bench.start_recorder(broker.url, number=2, store=second)
-            recorder.until("recorded", moment)
+            recorder.until("recorded", moment, source=run.child)
             recorder.kill()
         run.child.until("ended")
         bench.start_recorder(broker.url, number=2, store=second)
