@@ -18,7 +18,7 @@ CLEAR_WIN = 6.0
 ELECTRODE_CAPACITANCE_F = 1e-7  # above it, an arc is an electrode's
 ION_CAPACITANCE_F = 1e-8  # below it, an arc is the ions' in the pellet
 
-_STARTS = 7
+_STARTS = 4
 _UNDETERMINED = 0.7  # standard uncertainty in ln above which a parameter is not determined
 _LEAK_RATIO = 5.0  # a leakage below so many times the ions' resistance is an electrode reaction
 _SLACK = 0.9  # for the noise of the largest impedance
@@ -83,7 +83,12 @@ def _fitted(
     else:
         guess = np.append(_log_inductance(fit), fit.theta)
         with_leads, without = fit_circuit(longer, spectrum, [guess]), fit
-    return with_leads if with_leads.bic < without.bic - CLEAR_WIN else without
+    if first is circuit and with_leads.bic < without.bic - CLEAR_WIN:
+        # It may be better because the search went on, not because of the leads.
+        again = fit_circuit(circuit, spectrum, [with_leads.theta[1:]])
+        without = min(without, again, key=lambda each: each.bic)
+    are_seen = _undetermined(with_leads) != "inductance"
+    return with_leads if are_seen and with_leads.bic < without.bic - CLEAR_WIN else without
 
 
 def _is_inductive(spectrum: Spectrum) -> bool:
