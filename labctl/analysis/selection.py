@@ -3,7 +3,9 @@
 Every candidate is fitted. A more complex one must beat a simpler one clearly (by 6 in the Bayesian
 information criterion: "strong", Kass and Raftery, J. Am. Stat. Assoc. 1995, 90, 773), all its
 resistances and time constants must be determined by the data, and its capacitances must make sense
-for what they stand for.
+for what they stand for. Two exceptions follow from what is known beforehand. The electrodes block,
+so a circuit that ends in one need not beat the same circuit without it clearly. And of two arcs
+that overlap it is enough that the data determine the sum.
 """
 
 from dataclasses import dataclass, replace
@@ -20,6 +22,7 @@ ION_CAPACITANCE_F = 1e-8  # below it, an arc is the ions' in the pellet
 
 _STARTS = 4
 _UNDETERMINED = 0.7  # standard uncertainty in ln above which a parameter is not determined
+_KNOWN_SUM = 0.1  # relative standard uncertainty below which the sum of two arcs is determined
 _LEAK_RATIO = 5.0  # a leakage below so many times the ions' resistance is an electrode reaction
 _SLACK = 0.9  # for the noise of the largest impedance
 _SPIKE = Circuit(has_series=True, has_electrode=True)
@@ -109,10 +112,16 @@ def _chosen(verdicts: list[Verdict]) -> Verdict:
     ladder = sorted(unopposed or verdicts, key=lambda each: each.fit.circuit.size)
     best = ladder[0]
     for each in ladder[1:]:
-        is_longer = each.fit.circuit.size > best.fit.circuit.size
-        if each.fit.bic < best.fit.bic - CLEAR_WIN * is_longer:
+        if each.fit.bic < best.fit.bic - _burden(each.fit.circuit, best.fit.circuit):
             best = each
     return best
+
+
+def _burden(longer: Circuit, shorter: Circuit) -> float:
+    """Return by how much the BIC of one circuit must be below another's to be preferred."""
+    as_blocked = replace(shorter, has_inductance=longer.has_inductance, has_electrode=True)
+    is_proven = longer.size == shorter.size or longer == as_blocked
+    return 0.0 if is_proven else CLEAR_WIN
 
 
 def _objection(fit: Fit) -> str:
@@ -137,11 +146,22 @@ def _objection(fit: Fit) -> str:
 
 def _undetermined(fit: Fit) -> str:
     """Return the name of a parameter that the data leave open, "" if there is none."""
+    may_share = _is_sum_known(fit)
     for at, (name, _) in enumerate(fit.circuit.parameters):
-        is_open = fit.on_bound[at] or not fit.u_theta[at] < _UNDETERMINED
-        if is_open and not name.startswith("n_"):
+        is_open = not fit.u_theta[at] < _UNDETERMINED
+        is_excused = may_share and fit.circuit.is_of_arc(at)
+        if not name.startswith("n_") and (fit.on_bound[at] or (is_open and not is_excused)):
             return name
     return ""
+
+
+def _is_sum_known(fit: Fit) -> bool:
+    """Return whether these are two arcs whose resistances are determined at least together."""
+    if fit.circuit.arcs < 2:
+        return False
+    slopes = np.zeros_like(fit.theta)
+    slopes[fit.circuit.ion_resistances] = np.exp(fit.theta[fit.circuit.ion_resistances])
+    return bool(np.sqrt(slopes @ fit.covariance @ slopes) < _KNOWN_SUM * slopes.sum())
 
 
 def _ion_ohm(fit: Fit) -> float:
