@@ -108,6 +108,25 @@ class Fit:
             scale *= (1 + self.trend) / (1 - min(self.trend, 0.95))
         return np.asarray(inverse * scale, dtype=np.float64)
 
+    def promise(self, column: ComplexArray) -> tuple[float, float]:
+        """Return what one more element would bring: by how much the BIC falls, and its amplitude.
+
+        To first order, with all coordinates readjusted; a negative amplitude promises nothing.
+
+        Args:
+            column: derivative of the impedance by the element's amplitude, shape (n_points,).
+        """
+        basis = np.linalg.qr(self.slopes)[0]
+        extra = _stacked(column / self.spectrum.u_z_ohm)
+        extra -= basis @ (basis.T @ extra)
+        residuals = _stacked((self.spectrum.z_ohm - self.z_ohm) / self.spectrum.u_z_ohm)
+        amplitude = float(extra @ residuals / (extra @ extra))
+        left = max(self.weighted_squares - amplitude**2 * float(extra @ extra), 0.0)
+        count = residuals.size
+        shrinks = np.log((self.weighted_squares / count + _BIC_FLOOR) / (left / count + _BIC_FLOOR))
+        gain = float(count * shrinks - np.log(count))
+        return (gain, amplitude) if amplitude > 0 else (-np.inf, amplitude)
+
     @cached_property
     def u_theta(self) -> FloatArray:
         """Standard uncertainties of the coordinates."""
@@ -205,14 +224,12 @@ class _Problem:
     def _residuals(self, theta: FloatArray) -> FloatArray:
         z, slopes = self._circuit.linearised(theta, self._spectrum.axis)
         self._at, self._slopes = theta.tobytes(), slopes
-        weighted = (z - self._spectrum.z_ohm) / self._spectrum.u_z_ohm
-        return np.concatenate([weighted.real, weighted.imag])
+        return _stacked((z - self._spectrum.z_ohm) / self._spectrum.u_z_ohm)
 
     def _jacobian(self, theta: FloatArray) -> FloatArray:
         if theta.tobytes() != self._at:
             self._residuals(theta)
-        weighted = self._slopes / self._spectrum.u_z_ohm[:, None]
-        return np.concatenate([weighted.real, weighted.imag])
+        return _stacked(self._slopes / self._spectrum.u_z_ohm[:, None])
 
 
 def _bounds(circuit: Circuit, spectrum: Spectrum) -> tuple[FloatArray, FloatArray]:
@@ -226,3 +243,8 @@ def _bounds(circuit: Circuit, spectrum: Spectrum) -> tuple[FloatArray, FloatArra
     limits += [ohm, _ELECTRODE_N] * circuit.has_electrode + [ohm] * circuit.has_leakage
     low, high = zip(*limits, strict=True)
     return np.array(low), np.array(high)
+
+
+def _stacked(values: ComplexArray) -> FloatArray:
+    """Return real parts above imaginary parts."""
+    return np.concatenate([values.real, values.imag])
