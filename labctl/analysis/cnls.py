@@ -19,8 +19,10 @@ _BIC_FLOOR = 1e-10  # the square of a noise below which no instrument measures, 
 _INSIDE = 0.98  # how near a bound a search may begin: at one, an angle's slope vanishes
 _FAR = 12.0  # how far, in ln, resistances and time constants may leave the measured window
 _LONG_STEP_N = 0.1  # a change of an exponent that matters as much as a factor of e elsewhere
-_FIRST_REACH = 0.1  # how far a first step may go, as a share of the distance from the origin
+# How far a first step may go, as a share of the distance from the origin; scipy's stub says int.
+_FIRST_REACH: Any = 0.1
 _EVALUATIONS = 60
+_INDEPENDENT = 1e-7  # singular value below which two coordinates do the same, columns normalised
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,26 @@ class Fit:
         return self.trend > 3 / np.sqrt(2 * self.spectrum.z_ohm.size)
 
     @cached_property
+    def is_well_posed(self) -> bool:
+        """Whether no two combinations of coordinates do the same to the impedance."""
+        size = np.linalg.norm(self.slopes, axis=0)
+        if not np.all(size > 0):
+            return False
+        return bool(np.linalg.svd(self.slopes / size, compute_uv=False)[-1] > _INDEPENDENT)
+
+    @cached_property
     def covariance(self) -> FloatArray:
         """Covariance of the coordinates; the noise is what the residuals show.
 
         Where the residuals have a trend there are fewer independent points than points: the
         covariance grows by (1 + r) / (1 - r), r their correlation (first-order autoregression).
         """
-        inverse = np.linalg.pinv(self.slopes.T @ self.slopes, rcond=1e-14, hermitian=True)
+        # A direction in which nothing changes is not known at all; a pseudo-inverse would say that
+        # it is known exactly.
+        size = np.maximum(np.linalg.norm(self.slopes, axis=0), 1e-300)
+        _, values, directions = np.linalg.svd(self.slopes / size, full_matrices=False)
+        spread = directions.T / np.maximum(values, _INDEPENDENT)
+        inverse = (spread @ spread.T) / np.outer(size, size)
         scale = self.residual_scale**2
         if self.has_trend:
             scale *= (1 + self.trend) / (1 - min(self.trend, 0.95))

@@ -13,16 +13,16 @@ from itertools import chain
 
 import numpy as np
 
+from labctl.analysis.capacitances import ELECTRODE_CAPACITANCE_F, ION_CAPACITANCE_F
 from labctl.analysis.circuits import Circuit, FloatArray, brug_capacitance
 from labctl.analysis.cnls import Fit, Spectrum, fit_circuit, polished
 from labctl.analysis.starts import StartingPoints
 
 CLEAR_WIN = 6.0
-ELECTRODE_CAPACITANCE_F = 1e-7  # above it, an arc is an electrode's
-ION_CAPACITANCE_F = 1e-8  # below it, an arc is the ions' in the pellet
 
 _STARTS = 4
 _UNDETERMINED = 0.7  # standard uncertainty in ln above which a parameter is not determined
+_OF_TWO = 2.5  # the same for the parts of two arcs whose sum is determined
 _KNOWN_SUM = 0.1  # relative standard uncertainty below which the sum of two arcs is determined
 _LEAK_RATIO = 5.0  # a leakage below so many times the ions' resistance is an electrode reaction
 _SLACK = 0.9  # for the noise of the largest impedance
@@ -149,6 +149,8 @@ def _burden(longer: Circuit, shorter: Circuit) -> float:
 
 def _objection(fit: Fit) -> str:
     """Return why a candidate cannot be the answer, "" if it can."""
+    if not fit.is_well_posed:
+        return "two of its parameters do the same"
     undetermined = _undetermined(fit)
     if undetermined:
         return f"{undetermined} is not determined by the data"
@@ -169,11 +171,11 @@ def _objection(fit: Fit) -> str:
 
 def _undetermined(fit: Fit) -> str:
     """Return the name of a parameter that the data leave open, "" if there is none."""
-    may_share = _is_sum_known(fit)
+    of_arc = _OF_TWO if _is_sum_known(fit) else _UNDETERMINED
     for at, (name, _) in enumerate(fit.circuit.parameters):
-        is_open = not fit.u_theta[at] < _UNDETERMINED
-        is_excused = may_share and fit.circuit.is_of_arc(at)
-        if not name.startswith("n_") and (fit.on_bound[at] or (is_open and not is_excused)):
+        largest = of_arc if fit.circuit.is_of_arc(at) else _UNDETERMINED
+        is_open = fit.on_bound[at] or not fit.u_theta[at] < largest
+        if is_open and not name.startswith("n_"):
             return name
     return ""
 
