@@ -103,6 +103,11 @@ class ImpedanceFit(BaseModel):
     candidates: tuple[Candidate, ...]
     warnings: tuple[str, ...] = ()
 
+    @property
+    def r_visible_ohm(self) -> float:
+        """How far along the real axis the arcs reach: the electrodes' are counted, too."""
+        return self.r_total_ohm + sum(a.r_ohm for a in self.arcs if a.label == "electrode")
+
     def impedance_ohm(self, frequency_hz: FloatArray) -> ComplexArray:
         """Return the circuit's impedance in ohm at any frequencies, shape (n_frequencies,)."""
         values = np.array([each.value for each in self.parameters])

@@ -43,6 +43,7 @@ __all__ = [
     "temperature_log",
 ]
 
+_MOST_TRACES, _MOST_OF_A_BRANCH = 6, 4
 _FORMATS = (".png", ".svg", ".pdf")
 _DPI = 100  # with the sizes in inches below: 1600 pixels wide
 _STYLE: dict[Any, Any] = {
@@ -170,9 +171,21 @@ def _style() -> Generator[None]:
         yield
 
 
-def _spread(traces: tuple[Trace, ...], *, count: int = 6) -> list[Trace]:
-    """Return at most `count` traces, evenly through the temperatures, first and last included."""
-    ordered = sorted(traces, key=lambda trace: trace.temperature_k or 0.0)
-    if len(ordered) <= count:
-        return ordered
-    return [ordered[round(at * (len(ordered) - 1) / (count - 1))] for at in range(count)]
+def _spread(traces: tuple[Trace, ...]) -> list[Trace]:
+    """Return traces evenly through the temperatures, of each branch at the same ones.
+
+    Six of a single branch, else four of each, first and last included.
+    """
+    branches = list(dict.fromkeys(trace.branch for trace in traces))
+    count = _MOST_TRACES if len(branches) == 1 else _MOST_OF_A_BRANCH
+    chosen: list[Trace] = []
+    for branch in branches:
+        ordered = sorted(
+            (trace for trace in traces if trace.branch == branch),
+            key=lambda trace: trace.temperature_k or 0.0,
+        )
+        if len(ordered) > count:
+            last = len(ordered) - 1
+            ordered = [ordered[round(at * last / (count - 1))] for at in range(count)]
+        chosen += ordered
+    return chosen
