@@ -31,6 +31,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 COOLING = "cooling"  # drawn with open markers and broken lines, everything else filled and solid
 _PREFIXES = {-2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G"}
 _VIEW = 1.55  # how far beyond the largest resistance a Nyquist plot reaches
+_HEIGHT = 0.66  # height of a Nyquist plot in units of its width
 _SEEN = 1.08  # how far beyond the last arc, if that is an electrode's
 _FINE = 200  # points of a fitted line
 _NARROWEST = 0.004  # of the time axis: a spectrum of a minute must show in a run of days
@@ -102,8 +103,8 @@ def nyquist(axes: Axes, traces: Sequence[Trace], *, colour: str | None = None) -
             -trace.z_ohm.imag / scale,
             linestyle="none",
             marker="s" if trace.branch == COOLING else "o",
-            markersize=4.5,
-            markerfacecolor=shade if is_filled else "white",
+            markersize=7.5 if has_branches and trace.branch == COOLING else 4.5,
+            markerfacecolor=shade if is_filled else "none" if has_branches else "white",
             markeredgecolor=shade,
             label=_trace_label(trace, has_branches=has_branches),
         )
@@ -113,7 +114,8 @@ def nyquist(axes: Axes, traces: Sequence[Trace], *, colour: str | None = None) -
             axes.plot(fitted.real / scale, -fitted.imag / scale, style, color=shade, linewidth=1.4)
     lowest = min(0.0, *(float((-trace.z_ohm.imag).min()) for trace in traces))
     bottom = max(lowest, -0.15 * reach)
-    axes.set(xlim=(0, reach / scale), ylim=(1.1 * bottom / scale, 0.66 * reach / scale))
+    top = _top_ohm(traces, reach)
+    axes.set(xlim=(0, reach / scale), ylim=(1.1 * bottom / scale, top / scale))
     axes.set_aspect("equal", adjustable="box")
     axes.set(xlabel=f"Re Z / {unit}", ylabel=f"\N{MINUS SIGN}Im Z / {unit}")
     if bottom < 0:
@@ -155,27 +157,28 @@ def residuals(axes: Axes, fit: ImpedanceFit) -> None:
     known += [
         abs(each) for at in np.flatnonzero(used) if (each := fit.residual_imag[at]) is not None
     ]
-    half = 130 * max([1e-4, *known])
+    half = 150 * max([1e-4, *known])
     axes.axhline(0, color="0.4", linewidth=0.8)
     axes.set(xscale="log", xlabel="frequency / Hz", ylabel="(fit \N{MINUS SIGN} data) / |Z| / %")
     axes.set_ylim(-half, half)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
+    axes.legend(loc="upper right", ncols=2, borderaxespad=0.1, handletextpad=0.1)
 
 
 def arrhenius(axes: Axes, series: Sequence[ArrheniusSeries]) -> None:
     """Draw conductivities over 1000/T with their lines, 2u bands, and degrees Celsius on top.
 
     The legend lists the samples from the best conductor down, as the lines lie. Of one sample it
-    stands in the corner that a falling line leaves empty, of several beside the axes.
+    stands in the corner that a falling line leaves empty, of several below the axes.
     """
     order = sorted(range(len(series)), key=lambda at: -float(np.median(series[at].sigma_s_per_cm)))
     for at in order:
-        _arrhenius_series(axes, series[at], at)
+        _arrhenius_series(axes, series[at], at, is_alone=len(series) == 1)
     axes.set(yscale="log", xlabel="1000 K / T", ylabel="\N{GREEK SMALL LETTER SIGMA} / (S/cm)")
     if len(series) == 1:
         axes.legend(loc="upper right")
     else:
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), labelspacing=1.2)
+        below = (0.5, -0.14)
+        axes.legend(loc="upper center", bbox_to_anchor=below, ncols=len(series), columnspacing=4)
     top = axes.secondary_xaxis("top", functions=(_celsius_at, _inverse_at))
     temperatures = np.concatenate([each.temperature_k for each in series]) - ZERO_CELSIUS_K
     top.set_xticks(_celsius_ticks(float(temperatures.min()), float(temperatures.max())))
@@ -215,9 +218,9 @@ def temperature_log(
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.1)
 
 
-def _arrhenius_series(axes: Axes, series: ArrheniusSeries, at: int) -> None:
+def _arrhenius_series(axes: Axes, series: ArrheniusSeries, at: int, *, is_alone: bool) -> None:
     """Draw one sample: its branches apart where each has a line, else all points and their line."""
-    colour, marker = COLOURS[at % len(COLOURS)], MARKERS[at % len(MARKERS)]
+    marker = MARKERS[at % len(MARKERS)]
     branch = np.array(series.branch or [""] * series.temperature_k.size)
     are_apart = len(series.branch_lines) > 1
     names = list(dict.fromkeys(branch.tolist()))
@@ -227,14 +230,17 @@ def _arrhenius_series(axes: Axes, series: ArrheniusSeries, at: int) -> None:
         if not are_apart and name == names[0]:
             line = series.line
         wanted = branch == name
+        is_ring = name == COOLING and len(names) > 1
+        # A colour means a sample, unless there is but one.
+        colour = COLOURS[(at + (is_alone and is_ring)) % len(COLOURS)]
         axes.errorbar(
             1000 / series.temperature_k[wanted],
             series.sigma_s_per_cm[wanted],
             yerr=2 * series.u_sigma_s_per_cm[wanted],
             linestyle="none",
             marker=marker,
-            markersize=7,
-            markerfacecolor="white" if name == COOLING else colour,
+            markersize=11 if is_ring else 7,  # a ring around the point it may lie on
+            markerfacecolor="none" if name == COOLING else colour,
             markeredgewidth=1.5,
             color=colour,
             capsize=3,
@@ -297,12 +303,26 @@ def _celsius_ticks(low: float, high: float) -> FloatArray:
 
 def _reach_ohm(traces: Sequence[Trace]) -> float:
     """Return how far the axes go: past the last arc, not to the electrode's far end."""
-    fitted = [
-        max(_VIEW * trace.fit.r_total_ohm, _SEEN * min(trace.fit.r_visible_ohm, _widest(trace)))
-        for trace in traces
-        if trace.fit is not None
-    ]
+    fitted = [_reach_of_fit(trace, trace.fit) for trace in traces if trace.fit is not None]
     return max(fitted) if fitted else 1.05 * max(_widest(trace) for trace in traces)
+
+
+def _reach_of_fit(trace: Trace, fit: FittedCircuit) -> float:
+    reach, widest = _VIEW * fit.r_total_ohm, _widest(trace)
+    if fit.r_visible_ohm <= fit.r_total_ohm:
+        return reach
+    # An electrode's arc is worth seeing, and so is a short tail behind it.
+    is_short = widest < 2 * fit.r_visible_ohm
+    return max(reach, _SEEN * (widest if is_short else fit.r_visible_ohm))
+
+
+def _top_ohm(traces: Sequence[Trace], reach_ohm: float) -> float:
+    """Return how high the axes go: all alike where temperatures are compared, else as the data."""
+    if any(trace.temperature_k is not None for trace in traces):
+        return _HEIGHT * reach_ohm
+    shown = [-trace.z_ohm.imag[trace.z_ohm.real < reach_ohm] for trace in traces]
+    highest = max((float(each.max()) for each in shown if each.size), default=0.0)
+    return float(np.clip(1.2 * highest, _HEIGHT * reach_ohm / 2, _HEIGHT * reach_ohm))
 
 
 def _widest(trace: Trace) -> float:
