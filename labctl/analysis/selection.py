@@ -19,6 +19,7 @@ from labctl.analysis.cnls import Fit, Spectrum, fit_circuit, polished
 from labctl.analysis.starts import StartingPoints
 
 CLEAR_WIN = 6.0
+_HEAD_START = 4.0  # of a blocking electrode, in the same units
 
 _STARTS = 4
 _UNDETERMINED = 0.7  # standard uncertainty in ln above which a parameter is not determined
@@ -143,8 +144,10 @@ def _chosen(verdicts: list[Verdict]) -> Verdict:
 def _burden(longer: Circuit, shorter: Circuit) -> float:
     """Return by how much the BIC of one circuit must be below another's to be preferred."""
     as_blocked = replace(shorter, has_inductance=longer.has_inductance, has_electrode=True)
-    is_proven = longer.size == shorter.size or longer == as_blocked
-    return 0.0 if is_proven else CLEAR_WIN
+    if longer == as_blocked and longer.size > shorter.size:
+        # Two arcs take what little is seen of an electrode into the second one's shape.
+        return -_HEAD_START if longer.arcs == 2 else 0.0
+    return 0.0 if longer.size == shorter.size else CLEAR_WIN
 
 
 def _objection(fit: Fit) -> str:
