@@ -153,7 +153,17 @@ def with_uncertainty(value: float, u_value: float) -> str:
         return f"{value:.4g}"
     exponent = floor(log10(abs(value)))
     shown = 0 if -2 <= exponent <= 5 and u_value < 99.5 else exponent
-    digits = max(0, shown - floor(log10(u_value)) + 1)
+    # 0.0996 to two digits is 0.10: rounding may need one digit less.
+    digits = max(0, shown - floor(log10(float(f"{u_value:.1e}"))) + 1)
     mantissa, u_last = value / 10.0**shown, round(u_value / 10.0 ** (shown - digits))
     power = "" if shown == 0 else f"e{shown:+03d}"
     return f"{mantissa:.{digits}f}({u_last}){power}"
+
+
+def si_with_uncertainty(value: float, u_value: float, unit: str) -> str:
+    """Return a value with an SI prefix and its standard uncertainty: "12.741(32) Mohm"."""
+    if not isfinite(value) or value == 0:
+        return f"{value:g} {unit}"
+    power = max(-5, min(4, floor(log10(1.00001 * abs(value)) / 3)))
+    scale, prefix = 10.0 ** (3 * power), "fpnµm kMGT"[power + 5].strip()
+    return f"{with_uncertainty(value / scale, u_value / scale)} {prefix}{unit}"

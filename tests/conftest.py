@@ -119,3 +119,13 @@ def quick() -> dict[str, Any]:
         "probe_interval": "30 s",
         "probe_tolerance": "2 %",
     }
+
+
+@pytest.fixture
+def reference_data() -> Path:
+    """The folder of real measured files; see its README for sources and licences."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("LABCTL_REFERENCE_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip("no reference data: set LABCTL_REFERENCE_DATA to their folder")
+    return folder

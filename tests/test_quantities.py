@@ -13,6 +13,7 @@ from labctl.quantities import (
     format_duration,
     format_si,
     parse_quantity,
+    si_with_uncertainty,
     with_uncertainty,
 )
 
@@ -98,6 +99,8 @@ def test_si_prefixes_read_well(value: float, text: str) -> None:
         (1441.5, 5.3, "1441.5(53)"),
         (210592.0, 12049.0, "2.11(12)e+05"),
         (0.38, 0.5, "0.38(50)"),
+        (1.234, 0.0996, "1.23(10)"),
+        (24.0, 0.0048, "24.0000(48)"),
         (0.38, float("nan"), "0.38"),
     ],
 )
@@ -105,3 +108,19 @@ def test_an_uncertainty_shows_its_two_leading_digits(
     value: float, u_value: float, text: str
 ) -> None:
     assert with_uncertainty(value, u_value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "u_value", "text"),
+    [
+        (24.0, 0.012, "24.000(12) ohm"),
+        (12.7412e6, 3.2e4, "12.741(32) Mohm"),
+        (0.01457, 6.1e-4, "14.57(61) mohm"),
+        (1e16, 1e14, "1.000(10)e+04 Tohm"),
+        (0.0, 1.0, "0 ohm"),
+    ],
+)
+def test_an_uncertain_value_keeps_its_zeros_and_its_prefix(
+    value: float, u_value: float, text: str
+) -> None:
+    assert si_with_uncertainty(value, u_value, "ohm") == text

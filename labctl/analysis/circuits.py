@@ -80,6 +80,11 @@ class Circuit:
         first = self.has_inductance + self.has_series
         return range(first, first + 3 * self.arcs, 3)
 
+    def is_of_arc(self, at: int) -> bool:
+        """Return whether this coordinate belongs to an arc."""
+        first = self.has_inductance + self.has_series
+        return first <= at < first + 3 * self.arcs
+
     @property
     def ion_resistances(self) -> list[int]:
         """Where the ln R that may add up to the ions' resistance stand among the coordinates."""

@@ -17,7 +17,7 @@ from labctl.analysis.drift import DriftCheck, drift_between
 from labctl.analysis.impedance_fit import Arc, Candidate, ImpedanceFit, Parameter
 from labctl.analysis.interpretation import Interpretation
 from labctl.analysis.reactance import minimum_reactance
-from labctl.analysis.selection import Verdict, tried_circuits
+from labctl.analysis.selection import CLEAR_WIN, Verdict, tried_circuits
 from labctl.errors import AnalysisError
 from labctl.quantities import format_si
 
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _FEWEST_POINTS = 6
+_NARROWEST = 9.5  # highest over lowest frequency; a decade, rounded by an instrument
 _ABSURD_OHM = 1e18  # beyond every insulator
 _FEWEST_POINTS_OF_A_CUT = 15
 _TAIL_DECADES = 2.5
@@ -60,21 +61,18 @@ def fit_impedance(
         seed: of the random starting points.
 
     Raises:
-        AnalysisError: too few points, or data that hold no resistance.
+        AnalysisError: too few points or frequencies, or data that hold no resistance.
     """
     measured = _Measured.of(frequency_hz, z_ohm, u_z_ohm, is_usable)
+    measured.demand_spectrum()
     is_used = measured.is_usable
-    if is_used.sum() < _FEWEST_POINTS:
-        raise AnalysisError(
-            f"{int(is_used.sum())} usable points of {is_used.size}: a fit needs {_FEWEST_POINTS}"
-        )
     verdicts = tried_circuits(measured.spectrum(is_used), seed=seed)
     shorter = measured.without_tail(verdicts[0].fit)
     if shorter is not None:
         retried = tried_circuits(measured.spectrum(shorter), seed=seed)
         if retried[0].fit.residual_scale < _MUCH_BETTER * verdicts[0].fit.residual_scale:
             verdicts, is_used = retried, shorter
-    meaning = Interpretation(verdicts[0].fit)
+    meaning = Interpretation(verdicts[0].fit, may_be_two=_may_be_two(verdicts))
     meaning.demand_resistance()
     doubt_ohm = _doubt_ohm(meaning, verdicts)
     warnings = [*measured.warnings(is_used), *_about_choice(verdicts[0], meaning, doubt_ohm)]
@@ -109,6 +107,26 @@ class _Measured:
         wanted = np.full(z.shape, True) if is_usable is None else np.asarray(is_usable, dtype=bool)
         u_z = np.abs(z) if u_z_ohm is None else np.asarray(u_z_ohm, dtype=np.float64)
         return cls(frequency, z, u_z, makes_sense, makes_sense & wanted)
+
+    def demand_spectrum(self) -> None:
+        """Check that these are enough points, at enough frequencies, to fit a circuit.
+
+        Raises:
+            AnalysisError: they are not.
+        """
+        usable = self.is_usable
+        if usable.sum() < _FEWEST_POINTS:
+            raise AnalysisError(
+                f"{int(usable.sum())} usable points of {usable.size}: a fit needs {_FEWEST_POINTS}"
+                + _reasons(self.frequency_hz, self.z_ohm)
+            )
+        distinct = np.unique(self.frequency_hz[usable])
+        if distinct.size < _FEWEST_POINTS or distinct[-1] < _NARROWEST * distinct[0]:
+            low, high = (format_si(float(each), "Hz", 3) for each in distinct[[0, -1]])
+            raise AnalysisError(
+                f"{distinct.size} frequencies from {low} to {high}: a fit needs "
+                f"{_FEWEST_POINTS} over at least a decade"
+            )
 
     def spectrum(self, part: NDArray[np.bool_]) -> Spectrum:
         """Return some of the points for a fit."""
@@ -189,6 +207,20 @@ def _makes_sense(frequency_hz: FloatArray, z_ohm: ComplexArray) -> NDArray[np.bo
     )
 
 
+def _reasons(frequency_hz: FloatArray, z_ohm: ComplexArray) -> str:
+    """Return why points cannot be a passive cell's, in brackets; "" if all could."""
+    size = np.abs(z_ohm)
+    found = {
+        "not a number": ~(np.isfinite(frequency_hz) & np.isfinite(z_ohm)),
+        "a frequency that is not positive": frequency_hz <= 0,
+        "an impedance of zero": size == 0,
+        f"an impedance above {_ABSURD_OHM:g} ohm": np.isfinite(size) & (size >= _ABSURD_OHM),
+        "a negative resistance": (size > 0) & (z_ohm.real <= _PASSIVE * size),
+    }
+    said = [f"{int(where.sum())} with {what}" for what, where in found.items() if where.any()]
+    return f" ({', '.join(said)})" if said else ""
+
+
 def _residuals(fit: Fit, frequency_hz: FloatArray, z_ohm: ComplexArray) -> ComplexArray:
     """Return (Z_fit - Z) / |Z| at all points, also those not fitted; nan where there is no Z."""
     residuals = np.full(z_ohm.shape, np.nan + 0j)
@@ -218,6 +250,19 @@ def _candidate(verdict: Verdict) -> Candidate:
         bic=verdict.fit.bic,
         objection=verdict.objection,
     )
+
+
+def _may_be_two(verdicts: list[Verdict]) -> bool:
+    """Return whether two arcs would fit as well as the one that was chosen, objections or not.
+
+    That the data do not determine each of two arcs does not make them one; nor does a window that
+    ends within the first.
+    """
+    chosen = verdicts[0].fit
+    if chosen.circuit.arcs == 1 and not Interpretation(chosen).is_arc_closed:
+        return True
+    two = [each.fit.bic for each in verdicts[1:] if each.fit.circuit.arcs == 2]
+    return chosen.circuit.arcs == 1 and min(two, default=np.inf) < chosen.bic + CLEAR_WIN
 
 
 def _doubt_ohm(meaning: Interpretation, verdicts: list[Verdict]) -> float:

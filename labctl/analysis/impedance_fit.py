@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from labctl.analysis.circuits import Circuit, ComplexArray, FloatArray
 
-ArcLabel = Literal["bulk", "grain boundary", "electrode", "unassigned"]
+ArcLabel = Literal["bulk", "grain boundary", "total", "electrode", "unassigned"]
 
 
 class Parameter(BaseModel):
@@ -28,7 +28,8 @@ class Arc(BaseModel):
         q: of the constant phase element, in S s^n.
         capacitance_f: Brug's effective capacitance of the arc.
         peak_hz: the frequency at which -Im Z of the arc is largest.
-        label: from the capacitance alone; where it fits nothing, "unassigned".
+        label: from the capacitance; "total" if it may be bulk and grain boundaries in one,
+            "unassigned" if its capacitance fits nothing or its peak is above the highest frequency.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,10 +68,12 @@ class ImpedanceFit(BaseModel):
         circuit: its elements; `circuit.name` is what people write.
         r_total_ohm: the ions' resistance: all resistances in series but those of electrode arcs.
         u_r_total_ohm: from the full covariance; far smaller than the parts' uncertainties suggest
-            where they share one arc. Includes how far a nearly as good circuit would move it.
+            where they share one arc. Includes how far a nearly as good circuit would move it, and
+            what an open arc does not show.
         r_bulk_ohm: of the arc with a bulk-like capacitance, where it stands on its own and is
             known to better than 20 %; otherwise None and a warning says why.
-        is_arc_closed: whether the spectrum reaches low enough for the ions' resistance to show.
+        is_arc_closed: whether the spectrum reaches low enough for the ions' resistance to show;
+            if not, the resistance is an extrapolation that may miss an arc: leave it out of a line.
         arcs: from high to low frequency.
         parameters: in the order of `covariance`.
         noise: standard deviation of the relative residuals of the real and imaginary part.
@@ -99,6 +102,11 @@ class ImpedanceFit(BaseModel):
     residual_imag: tuple[float | None, ...]
     candidates: tuple[Candidate, ...]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def r_visible_ohm(self) -> float:
+        """How far along the real axis the arcs reach: the electrodes' are counted, too."""
+        return self.r_total_ohm + sum(a.r_ohm for a in self.arcs if a.label == "electrode")
 
     def impedance_ohm(self, frequency_hz: FloatArray) -> ComplexArray:
         """Return the circuit's impedance in ohm at any frequencies, shape (n_frequencies,)."""

@@ -5,29 +5,40 @@ from functools import cached_property
 
 import numpy as np
 
+from labctl.analysis.capacitances import (
+    BULK_CAPACITANCE_F,
+    ELECTRODE_CAPACITANCE_F,
+    ION_CAPACITANCE_F,
+)
 from labctl.analysis.circuits import FloatArray, brug_capacitance
 from labctl.analysis.cnls import Fit
 from labctl.analysis.impedance_fit import Arc, ArcLabel, Parameter
-from labctl.analysis.selection import ELECTRODE_CAPACITANCE_F, ION_CAPACITANCE_F
 from labctl.errors import AnalysisError
 from labctl.quantities import format_si
 
-# Capacitances of pellets, 1e-12 to 1e-11 F in the bulk and 1e-11 to 1e-8 F at grain boundaries,
-# after Irvine, Sinclair and West, Adv. Mater. 1990, 2, 132; holder and leads add some 1e-11 F.
-_BULK_CAPACITANCE_F = (1e-13, 3e-11)
 _WORST_BULK = 0.2  # relative standard uncertainty above which a bulk resistance is not reported
 _WORST_TOTAL = 0.5  # and above which there is no resistance to speak of
 _CLOSED = 0.9  # share of the ions' resistance that must be visible at the lowest frequency
 _LEAST_SEEN = 0.15  # share below which it is the arc's assumed shape that speaks
 _NOTHING_SEEN = 1e-3  # less of an arc than this is a capacitor
 _OUTLIER = 7.0  # times the noise
+_LEAST_NOISE = 1e-4  # of |Z|: below it, nothing is an outlier
+_NEIGHBOURS = 5  # points over which a trend is averaged
+_POOR_FIT = 0.1  # rms of the relative residuals above which the circuit describes little
+_NO_FIT = 0.2  # their median, as a standard deviation, above which it describes nothing
+_NO_RESISTANCE = "no resistance of ions in this spectrum: an electrode's or capacitive throughout"
 
 
 @dataclass(frozen=True)
 class Interpretation:
-    """The meaning of one fit."""
+    """The meaning of one fit.
+
+    Attributes:
+        may_be_two: whether the one arc may be two that the data cannot tell apart.
+    """
 
     fit: Fit
+    may_be_two: bool = False
 
     @cached_property
     def covariance(self) -> FloatArray:
@@ -56,7 +67,7 @@ class Interpretation:
     @cached_property
     def bulk(self) -> Arc | None:
         """The bulk's arc if it can be told from the rest."""
-        for arc in self.arcs[:1]:
+        for arc in self.arcs[:1] if not self.fit.circuit.has_series else ():
             if arc.label == "bulk" and arc.u_r_ohm <= _WORST_BULK * arc.r_ohm:
                 return arc
         return None
@@ -68,12 +79,20 @@ class Interpretation:
 
     @cached_property
     def u_r_total_ohm(self) -> float:
-        """Its standard uncertainty, from the full covariance."""
-        return float(np.sqrt(self._ion_slopes @ self.fit.covariance @ self._ion_slopes))
+        """Its standard uncertainty, from the full covariance.
+
+        What an open arc does not show is only as sure as the circuit's shape: it counts as
+        unknown, anywhere between minus and plus itself.
+        """
+        fitted = float(np.sqrt(self._ion_slopes @ self.fit.covariance @ self._ion_slopes))
+        unseen = 0.0 if self.is_arc_closed else (1 - self.closed_share) * self.r_total_ohm
+        return float(np.hypot(fitted, unseen / np.sqrt(3)))
 
     @cached_property
     def closed_share(self) -> float:
-        """The share of the ions' resistance that the lowest frequency shows."""
+        """The share of the ions' resistance that the lowest frequency shows; 0 if there is none."""
+        if not self._ion_resistances:
+            return 0.0
         lowest = self.fit.spectrum.axis.log_w_ref + 0.5j * np.pi
         theta, seen = self.fit.theta, 0.0
         for at in self._ion_resistances:
@@ -95,12 +114,13 @@ class Interpretation:
         Raises:
             AnalysisError: the data do not determine it.
         """
+        if not self._ion_resistances or self.closed_share < _NOTHING_SEEN:
+            raise AnalysisError(_NO_RESISTANCE)
+        if self._typical_residual > _NO_FIT or not self.fit.is_well_posed:
+            raise AnalysisError("no circuit fits this spectrum: it is noise, or not a cell's")
         is_known = self.u_r_total_ohm <= _WORST_TOTAL * self.r_total_ohm
-        is_capacitive = self.closed_share < _NOTHING_SEEN
-        if not self._ion_resistances or is_capacitive or (self.is_arc_closed and not is_known):
-            raise AnalysisError(
-                "no resistance of ions in this spectrum: an electrode's or capacitive throughout"
-            )
+        if self.is_arc_closed and not is_known:
+            raise AnalysisError(_NO_RESISTANCE)
         if not is_known or self.closed_share < _LEAST_SEEN:
             raise AnalysisError(
                 "the arc is not closed at the low-frequency end: the spectrum shows only "
@@ -147,8 +167,13 @@ class Interpretation:
             u_n=n.u_value,
             capacitance_f=capacitance,
             peak_hz=peak_hz,
-            label=_label(capacitance) if is_seen else "unassigned",
+            label=self._label(capacitance) if is_seen else "unassigned",
         )
+
+    def _label(self, capacitance_f: float) -> ArcLabel:
+        """Return what an arc of this capacitance in F stands for."""
+        label = _label(capacitance_f)
+        return "total" if self.may_be_two and label in {"bulk", "grain boundary"} else label
 
     @property
     def _highest_hz(self) -> float:
@@ -162,6 +187,8 @@ class Interpretation:
             said.append("total only: the bulk's arc is above the frequency window")
         elif first.peak_hz > self._highest_hz:
             said.append("total only: the first arc peaks above the frequency window")
+        elif first.label == "total":
+            said.append("total only: the arc may be two, bulk and grain boundaries")
         elif first.label != "bulk":
             capacitance = format_si(first.capacitance_f, "F", 2)
             said.append(f"total only: the first arc has {capacitance}, which is not a bulk's")
@@ -198,22 +225,55 @@ class Interpretation:
         """Return what the circuit leaves unexplained."""
         said: list[str] = []
         off = np.abs(self.fit.relative_residuals)
+        rms = float(np.sqrt(np.mean(off**2) / 2))
+        if rms > _POOR_FIT:
+            said.append(f"the circuit fits badly: residuals of {rms:.0%} rms, trust no number")
         if self.fit.has_trend:
             said.append(
-                f"the circuit leaves a trend of up to {off.max():.2%}: uncertainties are enlarged"
+                f"the circuit leaves a trend of up to {self._trend:.2%}: uncertainties are enlarged"
             )
-        noise = float(np.median(off)) / 1.18  # the median of a Rayleigh distribution is 1.18 sigma
+        times = self._times_noise
         frequency = np.exp(self.fit.spectrum.axis.log_jw.real) / (2 * np.pi)
-        for at in np.flatnonzero(off > _OUTLIER * max(noise, 1e-4)):
+        for at in np.flatnonzero((times > _OUTLIER) & (off > _OUTLIER * _LEAST_NOISE)):
             where = format_si(float(frequency[at]), "Hz", 3)
-            said.append(f"the point at {where} is off by {off[at]:.1%}, noise is {noise:.2%}")
+            said.append(
+                f"the point at {where} is off by {off[at]:.1%}, {times[at]:.0f} times its noise"
+            )
         return said
+
+    @cached_property
+    def _times_noise(self) -> FloatArray:
+        """Residuals in units of what each point's noise is, by weights and scatter, (n_points,)."""
+        spectrum = self.fit.spectrum
+        weighted = np.abs(self.fit.z_ohm - spectrum.z_ohm) / spectrum.u_z_ohm
+        return weighted / max(_sigma(weighted), 1e-12)
+
+    @cached_property
+    def _typical_residual(self) -> float:
+        """The relative residuals' standard deviation, whatever a few points do."""
+        return _sigma(np.abs(self.fit.relative_residuals))
+
+    @cached_property
+    def _trend(self) -> float:
+        """The largest relative residual that neighbouring points have in common."""
+        spectrum = self.fit.spectrum
+        weighted = (self.fit.z_ohm - spectrum.z_ohm) / spectrum.u_z_ohm
+        relative = self.fit.relative_residuals
+        count = min(_NEIGHBOURS, relative.size)
+        window = np.full(count, 1 / count)
+        worst = int(np.argmax(np.abs(np.convolve(weighted, window, "valid"))))
+        return float(np.abs(relative[worst : worst + count].mean()))
+
+
+def _sigma(sizes: FloatArray) -> float:
+    """Return the standard deviation of one part of complex numbers of these absolute values."""
+    return float(np.median(sizes)) / 1.18  # the median of a Rayleigh distribution is 1.18 sigma
 
 
 def _label(capacitance_f: float) -> ArcLabel:
     """Return what a capacitance in F stands for."""
-    if _BULK_CAPACITANCE_F[0] <= capacitance_f <= _BULK_CAPACITANCE_F[1]:
+    if BULK_CAPACITANCE_F[0] <= capacitance_f <= BULK_CAPACITANCE_F[1]:
         return "bulk"
-    if _BULK_CAPACITANCE_F[1] < capacitance_f <= ION_CAPACITANCE_F:
+    if BULK_CAPACITANCE_F[1] < capacitance_f <= ION_CAPACITANCE_F:
         return "grain boundary"
     return "electrode" if capacitance_f > ELECTRODE_CAPACITANCE_F else "unassigned"

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from labctl.analysis.capacitances import ION_CAPACITANCE_F
 from labctl.analysis.circuits import FloatArray
 
 _PROMINENCE = 1.15  # a turning point counts if the curve comes back by this factor
-_ION_CAPACITANCE_F = 3e-8  # a peak with more is an electrode's arc
 
 
 def minimum_reactance(frequency_hz: ArrayLike, z_ohm: ArrayLike) -> float:
@@ -45,7 +45,7 @@ def _smooth(values: FloatArray) -> FloatArray:
 
 def _is_ions(frequency_hz: float, reactance_ohm: float) -> bool:
     """Return whether an arc with this peak has the capacitance of a pellet: C = 1 / (2 w peak)."""
-    return 1 / (4 * np.pi * frequency_hz * reactance_ohm) < _ION_CAPACITANCE_F
+    return 1 / (4 * np.pi * frequency_hz * reactance_ohm) < ION_CAPACITANCE_F
 
 
 def _prominent_peaks(values: FloatArray) -> list[int]:

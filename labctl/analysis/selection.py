@@ -3,23 +3,28 @@
 Every candidate is fitted. A more complex one must beat a simpler one clearly (by 6 in the Bayesian
 information criterion: "strong", Kass and Raftery, J. Am. Stat. Assoc. 1995, 90, 773), all its
 resistances and time constants must be determined by the data, and its capacitances must make sense
-for what they stand for.
+for what they stand for. Two exceptions follow from what is known beforehand. The electrodes block,
+so a circuit that ends in one need not beat the same circuit without it clearly. And of two arcs
+that overlap it is enough that the data determine the sum.
 """
 
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
-from labctl.analysis.circuits import Circuit, brug_capacitance
+from labctl.analysis.capacitances import ELECTRODE_CAPACITANCE_F, ION_CAPACITANCE_F
+from labctl.analysis.circuits import Circuit, FloatArray, brug_capacitance
 from labctl.analysis.cnls import Fit, Spectrum, fit_circuit, polished
 from labctl.analysis.starts import StartingPoints
 
 CLEAR_WIN = 6.0
-ELECTRODE_CAPACITANCE_F = 1e-7  # above it, an arc is an electrode's
-ION_CAPACITANCE_F = 1e-8  # below it, an arc is the ions' in the pellet
+_HEAD_START = 4.0  # of a blocking electrode, in the same units
 
-_STARTS = 7
+_STARTS = 4
 _UNDETERMINED = 0.7  # standard uncertainty in ln above which a parameter is not determined
+_OF_TWO = 2.5  # the same for the parts of two arcs whose sum is determined
+_KNOWN_SUM = 0.1  # relative standard uncertainty below which the sum of two arcs is determined
 _LEAK_RATIO = 5.0  # a leakage below so many times the ions' resistance is an electrode reaction
 _SLACK = 0.9  # for the noise of the largest impedance
 _SPIKE = Circuit(has_series=True, has_electrode=True)
@@ -32,9 +37,8 @@ _CANDIDATES = (
     Circuit(has_series=True, arcs=1, has_electrode=True),
     Circuit(arcs=2),
     Circuit(arcs=2, has_electrode=True),
-    replace(_SPIKE, has_leakage=True),
-    replace(_ARC_AND_SPIKE, has_leakage=True),
 )
+_MAY_LEAK = (_SPIKE, _ARC_AND_SPIKE)  # of the others only the one that is chosen
 
 
 @dataclass(frozen=True)
@@ -47,55 +51,83 @@ class Verdict:
 
 def tried_circuits(spectrum: Spectrum, *, seed: int) -> list[Verdict]:
     """Return all candidates with their verdicts, the chosen one first."""
-    starts = StartingPoints(spectrum.axis, spectrum.z_ohm, spectrum.u_z_ohm, seed=seed)
-    verdicts: list[Verdict] = []
+    trial = _Trial(spectrum, seed=seed)
     for circuit in sorted(_CANDIDATES, key=lambda each: each.size):
-        _try(circuit, spectrum, starts, verdicts)
-    leaking = replace(_chosen(verdicts).fit.circuit, has_inductance=False, has_leakage=True)
-    if leaking.has_electrode and leaking not in _CANDIDATES:
-        _try(leaking, spectrum, starts, verdicts)
-    chosen = _chosen(verdicts)
-    others = [each for each in verdicts if each is not chosen]
-    return [replace(chosen, fit=polished(chosen.fit)), *others]
+        fit = trial.fitted(circuit)
+        if fit is not None and circuit in _MAY_LEAK:
+            trial.fitted_with_leakage(fit)
+    chosen = _chosen(trial.verdicts).fit
+    if chosen.circuit.has_electrode and _core(chosen.circuit) not in _MAY_LEAK:
+        trial.fitted_with_leakage(chosen)
+    best = _chosen(trial.verdicts)
+    others = [each for each in trial.verdicts if each is not best]
+    return [replace(best, fit=polished(best.fit)), *others]
 
 
-def _try(
-    circuit: Circuit, spectrum: Spectrum, starts: StartingPoints, verdicts: list[Verdict]
-) -> None:
-    """Add one candidate's verdict, unless the spectrum has too few points to carry it."""
-    if 2 * spectrum.z_ohm.size <= circuit.size + 2:
-        return
-    to_beat = min((each.fit.bic for each in verdicts if not each.objection), default=np.inf)
-    fit = _fitted(circuit, spectrum, starts, bic_to_beat=to_beat)
-    verdicts.append(Verdict(fit, _objection(fit)))
+def _core(circuit: Circuit) -> Circuit:
+    """Return a circuit without what may be added to any: leads and a leakage."""
+    return replace(circuit, has_inductance=False, has_leakage=False)
 
 
-def _fitted(
-    circuit: Circuit, spectrum: Spectrum, starts: StartingPoints, *, bic_to_beat: float
-) -> Fit:
-    """Return one candidate's fit, with the leads' inductance if the data show it clearly."""
-    longer = replace(circuit, has_inductance=True)
-    first = longer if _is_inductive(spectrum) else circuit
-    guesses = starts.of(first, count=_STARTS)
-    fit = fit_circuit(first, spectrum, guesses, bic_to_beat=bic_to_beat)
-    if fit.circuit is longer:
-        with_leads, without = fit, fit_circuit(circuit, spectrum, [fit.theta[1:]])
-    else:
-        guess = np.append(_log_inductance(fit), fit.theta)
-        with_leads, without = fit_circuit(longer, spectrum, [guess]), fit
-    return with_leads if with_leads.bic < without.bic - CLEAR_WIN else without
+class _Trial:
+    """The candidates tried so far on one spectrum.
+
+    What adds one element to a circuit is tried only if the simpler fit promises that it helps.
+    """
+
+    def __init__(self, spectrum: Spectrum, *, seed: int) -> None:
+        self.verdicts: list[Verdict] = []
+        self._spectrum = spectrum
+        self._starts = StartingPoints(spectrum.axis, spectrum.z_ohm, spectrum.u_z_ohm, seed=seed)
+
+    def fitted(self, circuit: Circuit, *first: FloatArray) -> Fit | None:
+        """Return one candidate's fit and keep its verdict; None if there are too few points.
+
+        Args:
+            circuit: without inductance; the fit has one if the data show it clearly.
+            first: starting points that come before those of the grid.
+        """
+        if 2 * self._spectrum.z_ohm.size <= circuit.size + 2:
+            return None
+        own = replace(circuit, has_inductance=_is_inductive(self._spectrum) and not first)
+        starts = chain(first, self._starts.of(own, count=_STARTS))
+        to_beat = [each.fit.bic for each in self.verdicts if not each.objection]
+        fit = fit_circuit(own, self._spectrum, starts, bic_to_beat=min(to_beat, default=np.inf))
+        fit = _without_leads(fit) if own.has_inductance else _with_leads(fit)
+        self.verdicts.append(Verdict(fit, _objection(fit)))
+        return fit
+
+    def fitted_with_leakage(self, fit: Fit) -> None:
+        """Try a leakage beside the circuit of a fit, if that promises to fit better."""
+        gain, conductance = fit.promise(-(fit.z_ohm**2))
+        if gain > 0:
+            theta = fit.theta[int(fit.circuit.has_inductance) :]
+            leaking = replace(_core(fit.circuit), has_leakage=True)
+            self.fitted(leaking, np.append(theta, -np.log(conductance)))
+
+
+def _without_leads(fit: Fit) -> Fit:
+    """Return a fit, its inductance left out unless the data show it clearly."""
+    shorter = replace(fit.circuit, has_inductance=False)
+    without = fit_circuit(shorter, fit.spectrum, [fit.theta[1:]])
+    is_seen = _undetermined(fit) != "inductance" and fit.bic < without.bic - CLEAR_WIN
+    return fit if is_seen else without
+
+
+def _with_leads(fit: Fit) -> Fit:
+    """Return a fit with the leads' inductance if the data show it clearly, else without."""
+    gain, inductance_h = fit.promise(np.exp(fit.spectrum.axis.log_jw))
+    if gain < 0:
+        return fit
+    longer = replace(fit.circuit, has_inductance=True)
+    guess = np.append(np.log(inductance_h), fit.theta)
+    with_leads = _without_leads(fit_circuit(longer, fit.spectrum, [guess]))
+    return min(with_leads, fit, key=lambda each: each.bic)
 
 
 def _is_inductive(spectrum: Spectrum) -> bool:
     """Return whether the imaginary part is positive at the highest frequency."""
     return bool(spectrum.z_ohm[int(np.argmax(spectrum.axis.log_jw.real))].imag > 0)
-
-
-def _log_inductance(fit: Fit) -> float:
-    """Return ln L of leads that would be just visible at the highest frequency."""
-    top = int(np.argmax(fit.spectrum.axis.log_jw.real))
-    visible = 1e-3 * np.abs(fit.spectrum.z_ohm[top])
-    return float(np.log(visible) - fit.spectrum.axis.log_jw.real[top])
 
 
 def _chosen(verdicts: list[Verdict]) -> Verdict:
@@ -104,14 +136,24 @@ def _chosen(verdicts: list[Verdict]) -> Verdict:
     ladder = sorted(unopposed or verdicts, key=lambda each: each.fit.circuit.size)
     best = ladder[0]
     for each in ladder[1:]:
-        is_longer = each.fit.circuit.size > best.fit.circuit.size
-        if each.fit.bic < best.fit.bic - CLEAR_WIN * is_longer:
+        if each.fit.bic < best.fit.bic - _burden(each.fit.circuit, best.fit.circuit):
             best = each
     return best
 
 
+def _burden(longer: Circuit, shorter: Circuit) -> float:
+    """Return by how much the BIC of one circuit must be below another's to be preferred."""
+    as_blocked = replace(shorter, has_inductance=longer.has_inductance, has_electrode=True)
+    if longer == as_blocked and longer.size > shorter.size:
+        # Two arcs take what little is seen of an electrode into the second one's shape.
+        return -_HEAD_START if longer.arcs == 2 else 0.0
+    return 0.0 if longer.size == shorter.size else CLEAR_WIN
+
+
 def _objection(fit: Fit) -> str:
     """Return why a candidate cannot be the answer, "" if it can."""
+    if not fit.is_well_posed:
+        return "two of its parameters do the same"
     undetermined = _undetermined(fit)
     if undetermined:
         return f"{undetermined} is not determined by the data"
@@ -132,11 +174,22 @@ def _objection(fit: Fit) -> str:
 
 def _undetermined(fit: Fit) -> str:
     """Return the name of a parameter that the data leave open, "" if there is none."""
+    of_arc = _OF_TWO if _is_sum_known(fit) else _UNDETERMINED
     for at, (name, _) in enumerate(fit.circuit.parameters):
-        is_open = fit.on_bound[at] or not fit.u_theta[at] < _UNDETERMINED
+        largest = of_arc if fit.circuit.is_of_arc(at) else _UNDETERMINED
+        is_open = fit.on_bound[at] or not fit.u_theta[at] < largest
         if is_open and not name.startswith("n_"):
             return name
     return ""
+
+
+def _is_sum_known(fit: Fit) -> bool:
+    """Return whether these are two arcs whose resistances are determined at least together."""
+    if fit.circuit.arcs < 2:
+        return False
+    slopes = np.zeros_like(fit.theta)
+    slopes[fit.circuit.ion_resistances] = np.exp(fit.theta[fit.circuit.ion_resistances])
+    return bool(np.sqrt(slopes @ fit.covariance @ slopes) < _KNOWN_SUM * slopes.sum())
 
 
 def _ion_ohm(fit: Fit) -> float:

@@ -34,7 +34,8 @@ def analyze(
 ) -> None:
     """Fit the impedance spectrum of a pellet between blocking electrodes.
 
-    Reads EC-Lab text (.txt, .mpt), Gamry .DTA, ZView .z and CSV (frequency, real, imaginary).
+    Reads EC-Lab text (.txt, .mpt), Gamry .DTA, ZView .z, RelaxIS .txt and CSV (frequency, real,
+    imaginary).
     """
     from labctl.analysis.impedance import fit_impedance
 
@@ -43,7 +44,7 @@ def analyze(
     fit = fit_impedance(spectrum.frequency_hz, spectrum.z_ohm)
     sigma = _conductivity(fit, geometry)
     if output is not None:
-        _draw(spectrum, fit, output)
+        _draw(file, spectrum, fit, output)
     if json:
         _print_json(file, spectrum, fit, sigma)
     else:
@@ -156,9 +157,9 @@ def _print_json(
     print_json(result)
 
 
-def _draw(spectrum: Spectrum, fit: ImpedanceFit, path: Path) -> None:
+def _draw(file: Path, spectrum: Spectrum, fit: ImpedanceFit, output: Path) -> None:
     from labctl.report.figures import save_figure, spectrum_figure
     from labctl.report.panels import Trace
 
-    trace = Trace(spectrum.frequency_hz, spectrum.z_ohm, fit)
-    save_figure(spectrum_figure(trace, title=path.stem), path)
+    trace = Trace(spectrum.frequency_hz, spectrum.z_ohm)
+    save_figure(spectrum_figure(trace, fit, title=file.stem), output)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from labctl.documents import OUTPUTS_OFF
-from labctl.quantities import celsius, format_duration, format_si, with_uncertainty
+from labctl.quantities import celsius, format_duration, si_with_uncertainty, with_uncertainty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def _fit_row(fit: Mapping[str, Any]) -> list[str]:
     remarks = "; ".join([*([] if fit["is_settled"] else [fit["settle_reason"]]), *fit["warnings"]])
     if "r_total_ohm" not in fit:
         return [at, fit["branch"], "", "", "", remarks]
-    resistance = f"{format_si(fit['r_total_ohm'], 'ohm')} ± {_share(fit, 'r_total_ohm')}"
+    resistance = si_with_uncertainty(fit["r_total_ohm"], fit["u_r_total_ohm"], "ohm")
     sigma = fit["conductivity"]
     text = (
         ""
@@ -111,22 +111,21 @@ def _fit_row(fit: Mapping[str, Any]) -> list[str]:
     return [at, fit["branch"], resistance, text, fit["circuit"], remarks]
 
 
-def _share(values: Mapping[str, Any], name: str) -> str:
-    return f"{values[f'u_{name}'] / values[name]:.2%}"
-
-
 def arrhenius_lines(data: Mapping[str, Any]) -> list[str]:
     """Return what an Arrhenius fit says, a line for each thing."""
     lines: list[str] = []
     if "primary" in data:
-        for name, title in (("primary", "ln(sigma T)"), ("secondary", "ln(sigma)")):
+        for name, title in (
+            ("primary", "ln(sigma T) against 1/T"),
+            ("secondary", "ln(sigma) against 1/T"),
+        ):
             lines.append(_line_text(data[name], title))
         for branch, line in data.get("branches", {}).items():
-            lines.append(_line_text(line, f"ln(sigma T), {branch}"))
+            lines.append(_line_text(line, f"ln(sigma T) against 1/T, {branch}"))
     return lines + [f"note: {warning}" for warning in data.get("warnings", [])]
 
 
 def _line_text(line: Mapping[str, Any], title: str) -> str:
     energy = with_uncertainty(line["ea_ev"], line["u_ea_ev"])
     sigma = with_uncertainty(line["sigma_25_s_per_cm"], line["u_sigma_25_s_per_cm"])
-    return f"Ea = {energy} eV, sigma(25 degC) = {sigma} S/cm from {title} against 1/T"
+    return f"Ea = {energy} eV, sigma(25 degC) = {sigma} S/cm from {title}"

@@ -88,7 +88,7 @@ def _name_and_unit(title: str) -> tuple[str, str]:
     written = re.fullmatch(r"z_(real|imag|mod)_(ohm)|(frequency)_(hz)", text, re.IGNORECASE)
     if written:
         return (written[1] or written[3]).lower(), "ohm" if written[1] else "Hz"
-    parts = re.fullmatch(r"(.+?)\s*(?:/\s*(\S+)|[(\[]\s*([^()\[\]]*?)\s*[)\]])", text)
+    parts = re.fullmatch(r"(.+?)\s*(?:/\s*(.+?)|[(\[]\s*([^()\[\]]*?)\s*[)\]])", text)
     name, unit = (parts[1], parts[2] or parts[3]) if parts else (text, "")
     if parts and re.fullmatch(r"Z|re|im|phase|theta|a|b", unit, re.IGNORECASE):
         name, unit = text, ""  # "Re(Z)", "Z'(a)": that was no unit

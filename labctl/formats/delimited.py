@@ -25,15 +25,17 @@ def read_delimited(file: TextFile) -> tuple[Spectrum, ...] | None:
     the sign is the one that makes the cell capacitive at low frequency; a warning says so.
 
     Raises:
-        FileFormatError: a row cut short, or a field that is not a number.
+        FileFormatError: a row cut short or too wide, or a field that is not a number.
     """
     if file.lines[0].lstrip().startswith("<"):
         return None  # markup: its tables end where they like
     for at, text in enumerate(file.lines[:_HEADER_WITHIN]):
         for separator in _SEPARATORS:
-            columns = _header(file, at, _split(text, separator))
+            titles = _split(text, separator)
+            columns = _header(file, at, titles)
             if columns is not None:
                 rows = list(_rows(file, at + 1, separator))
+                _demand_width(file, rows, len(titles))
                 return _with_sign_doubts(spectra_of(file, rows, columns, source_format=NAME))
     return _without_header(file)
 
@@ -57,6 +59,19 @@ def _rows(file: TextFile, start: int, separator: str) -> Iterator[Row]:
             yield line, _split(text, separator)
 
 
+def _demand_width(file: TextFile, rows: list[Row], width: int) -> None:
+    """Check that no row has more columns than the header: a decimal comma makes two of one."""
+    for line, fields in rows:
+        while len(fields) > width and not fields[-1]:
+            fields.pop()  # separators at the end of a line separate nothing
+        if len(fields) > width:
+            raise file.fail(
+                f"expected {width} columns, found {len(fields)}; "
+                "where a comma is the decimal sign, semicolons or tabs must separate the columns",
+                line=line,
+            )
+
+
 def _without_header(file: TextFile) -> tuple[Spectrum, ...] | None:
     """Return the spectrum of a bare table of three or more numbers a line."""
     separator = next((each for each in _SEPARATORS if _are_numbers(file, each)), None)
@@ -64,7 +79,11 @@ def _without_header(file: TextFile) -> tuple[Spectrum, ...] | None:
         return None
     kinds = ("frequency", "real", "imag")
     columns = {kind: Column(kind, index, 1.0) for index, kind in enumerate(kinds)}
-    (spectrum,) = spectra_of(file, list(_rows(file, 0, separator)), columns, source_format=NAME)
+    rows = list(_rows(file, 0, separator))
+    _demand_width(file, rows, len(rows[0][1]))
+    if separator == "," and len(rows[0][1]) > len(kinds) and not _has_points(rows):
+        raise file.fail("more than three columns, all whole numbers: are the commas decimal signs?")
+    (spectrum,) = spectra_of(file, rows, columns, source_format=NAME)
     said = "no header: the columns were read as frequency in Hz, real and imaginary part in ohm"
     sign = -1.0 if _is_mostly_positive(spectrum) else 1.0
     how = "as -Im Z: it is positive at low frequency" if sign < 0 else "as Im Z: it is negative"
@@ -80,6 +99,11 @@ def _are_numbers(file: TextFile, separator: str) -> bool:
         and all(re.fullmatch(r"[-+]?[\d.,]+([eE][-+]?\d+)?", f) for f in fields[:3])
         for fields in first
     )
+
+
+def _has_points(rows: list[Row]) -> bool:
+    """Return whether any number in the rows has a decimal point."""
+    return any("." in field for _, fields in rows for field in fields)
 
 
 def _is_mostly_positive(spectrum: Spectrum) -> bool:

@@ -29,8 +29,10 @@ def spectra_of(
     """
     table = _numbers(file, rows, columns)
     is_measured = table["frequency"] > 0  # rows of the direct-current part have no frequency
-    if not is_measured.any():
+    if not rows:
         raise file.fail("the file is cut short: expected points after the header, found none")
+    if not is_measured.any():
+        raise file.fail(f"none of {len(rows)} rows has a frequency above 0 Hz")
     said = list(warnings)
     if not is_measured.all():
         said.append(f"{int((~is_measured).sum())} rows without a frequency were left out")

@@ -43,6 +43,8 @@ __all__ = [
     "temperature_log",
 ]
 
+_MOST_TRACES, _MOST_OF_A_BRANCH = 6, 4
+_SAME_K = 1.0
 _FORMATS = (".png", ".svg", ".pdf")
 _DPI = 100  # with the sizes in inches below: 1600 pixels wide
 _STYLE: dict[Any, Any] = {
@@ -137,6 +139,8 @@ def spectrum_figure(trace: Trace, fit: ImpedanceFit | None = None, *, title: str
         phase = figure.add_subplot(grid[1, 1], sharex=modulus)
         bode(modulus, phase, [trace])
         if fit is not None:
+            phase.tick_params(labelbottom=False)
+            phase.set_xlabel("")
             residuals(figure.add_subplot(grid[2, 1], sharex=modulus), fit)
         figure.suptitle(title)
     return figure
@@ -170,9 +174,27 @@ def _style() -> Generator[None]:
         yield
 
 
-def _spread(traces: tuple[Trace, ...], *, count: int = 6) -> list[Trace]:
-    """Return at most `count` traces, evenly through the temperatures, first and last included."""
+def _spread(traces: tuple[Trace, ...]) -> list[Trace]:
+    """Return traces evenly through the temperatures, of all branches at the same ones.
+
+    Six of a single branch, else four of the longest, first and last included, and their like.
+    """
     ordered = sorted(traces, key=lambda trace: trace.temperature_k or 0.0)
-    if len(ordered) <= count:
-        return ordered
-    return [ordered[round(at * (len(ordered) - 1) / (count - 1))] for at in range(count)]
+    branches = {
+        name: [trace for trace in ordered if trace.branch == name]
+        for name in dict.fromkeys(trace.branch for trace in traces)
+    }
+    longest = max(branches.values(), key=len, default=[])
+    count = _MOST_TRACES if len(branches) == 1 else _MOST_OF_A_BRANCH
+    if len(longest) <= count:
+        return [trace for each in branches.values() for trace in each[:count]]
+    last = len(longest) - 1
+    chosen = [longest[round(at * last / (count - 1))] for at in range(count)]
+    return [t for each in branches.values() for t in each if _is_like_one_of(t, chosen)]
+
+
+def _is_like_one_of(trace: Trace, chosen: list[Trace]) -> bool:
+    """Return whether a trace is among the chosen or has the temperature of one, to 1 K."""
+    if trace.temperature_k is None:
+        return any(trace is each for each in chosen)
+    return any(abs(trace.temperature_k - (c.temperature_k or 0.0)) < _SAME_K for c in chosen)

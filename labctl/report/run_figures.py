@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,40 +67,25 @@ def _trace(points: Mapping[str, np.ndarray], data: Mapping[str, Any]) -> Trace:
     return Trace(
         frequency_hz=points["frequency_hz"],
         z_ohm=points["z_real_ohm"] + 1j * points["z_imag_ohm"],
-        fit=_restored(data["fit"]) if "fit" in data else None,
+        fit=ImpedanceFit.model_validate(data["fit"]) if "fit" in data else None,
         temperature_k=data.get("temperature_k"),
+        branch=data.get("branch", ""),
     )
-
-
-def _restored(data: Mapping[str, Any]) -> ImpedanceFit:
-    """Return a fit as it was recorded; a residual that is no number travelled as null."""
-    names = ("residual_real", "residual_imag")
-    numbers = {name: [math.nan if r is None else r for r in data[name]] for name in names}
-    return ImpedanceFit.model_validate({**data, **numbers})
 
 
 def _series(run: StoredRun, name: str, fits: Mapping[int, Mapping[str, Any]]) -> ArrheniusSeries:
     known = [data for data in fits.values() if data.get("conductivity")]
-    line = next((event["data"] for event in run.events("arrhenius")), {})
+    data = next((event["data"] for event in run.events("arrhenius")), {})
+    fit = ArrheniusFit.model_validate(data) if "primary" in data else None
     return ArrheniusSeries(
         name=name,
         temperature_k=np.array([data["temperature_k"] for data in known]),
         sigma_s_per_cm=np.array([data["conductivity"]["sigma_s_per_cm"] for data in known]),
         u_sigma_s_per_cm=np.array([data["conductivity"]["u_sigma_s_per_cm"] for data in known]),
-        line=_restored_line(line).primary if "primary" in line else None,
+        line=fit.primary if fit else None,
+        branch=tuple(data["branch"] for data in known),
+        branch_lines=fit.branches if fit else {},
     )
-
-
-def _restored_line(data: Mapping[str, Any]) -> ArrheniusFit:
-    """Return an Arrhenius fit as it was recorded."""
-
-    def numbers(line: Mapping[str, Any]) -> dict[str, Any]:
-        chi2 = line["reduced_chi2"]
-        return {**line, "reduced_chi2": math.nan if chi2 is None else chi2}
-
-    branches = {name: numbers(line) for name, line in data["branches"].items()}
-    lines = {name: numbers(data[name]) for name in ("primary", "secondary")}
-    return ArrheniusFit.model_validate({**data, **lines, "branches": branches})
 
 
 def _measured_s(run: StoredRun) -> list[tuple[float, float]]:

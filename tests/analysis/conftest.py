@@ -1,7 +1,6 @@
 """Cells whose truth is known, written from the textbook and independent of the code under test."""
 
-import os
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -89,11 +88,62 @@ def cells():
     return Cells()
 
 
+@dataclass(frozen=True)
+class PelletAtTemperatures:
+    """A pellet whose arcs keep their Q while their resistances follow the temperature.
+
+    Attributes:
+        bulk: resistance in ohm and Brug's capacitance in F at 25 degC, and the exponent; likewise
+            grain_boundary.
+        electrode: Q in S s^n and n.
+    """
+
+    bulk: tuple[float, float, float]
+    grain_boundary: tuple[float, float, float]
+    electrode: tuple[float, float]
+    ea_ev: float
+    inductance_h: float
+    bottom_hz: float
+
+    def growth(self, celsius):
+        kelvin = celsius + 273.15
+        inverse_k = 1 / kelvin - 1 / 298.15
+        return kelvin / 298.15 * np.exp(self.ea_ev / 8.617333e-5 * inverse_k)
+
+    def total_ohm(self, celsius):
+        return (self.bulk[0] + self.grain_boundary[0]) * self.growth(celsius)
+
+    def bulk_ohm(self, celsius):
+        return self.bulk[0] * self.growth(celsius)
+
+    def measured(self, celsius, *, noise, seed, bottom_hz=None):
+        """Return 60 frequencies and the impedance as an instrument with noise gives it."""
+        f = np.geomspace(2e5, bottom_hz or self.bottom_hz, 60)
+        s = 2j * np.pi * f
+        z = s * self.inductance_h + 1 / (self.electrode[0] * s ** self.electrode[1])
+        for r_25_ohm, capacitance_f, n in (self.bulk, self.grain_boundary):
+            q = capacitance_f**n * r_25_ohm ** (n - 1)
+            r_ohm = r_25_ohm * self.growth(celsius)
+            z = z + r_ohm / (1 + r_ohm * q * s**n)
+        return f, Cells.with_noise(z, noise=noise, seed=seed)
+
+
 @pytest.fixture
-def reference_data():
-    """The folder of real measured files; see its README for sources and licences."""
-    beside = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get("LABCTL_REFERENCE_DATA", beside))
-    if not folder.is_dir():
-        pytest.skip("no reference data: set LABCTL_REFERENCE_DATA to their folder")
-    return folder
+def licl():
+    """1e-8 S/cm, 0.78 eV: two arcs that overlap."""
+    arcs = (10.19e6, 7e-12, 0.95), (2.55e6, 2e-10, 0.9)
+    return PelletAtTemperatures(*arcs, (1e-6, 0.9), 0.78, 3e-7, 0.5)
+
+
+@pytest.fixture
+def lialcl4():
+    """1e-6 S/cm, 0.5 eV: the bulk's arc leaves the window as it warms."""
+    arcs = (8.91e4, 7e-12, 0.95), (3.82e4, 3e-10, 0.9)
+    return PelletAtTemperatures(*arcs, (2e-6, 0.9), 0.5, 3e-7, 1.0)
+
+
+@pytest.fixture
+def alocl():
+    """1 mS/cm, 0.38 eV: a spike."""
+    arcs = (87.4, 7e-12, 0.95), (37.4, 3e-10, 0.9)
+    return PelletAtTemperatures(*arcs, (4e-6, 0.9), 0.38, 3e-7, 10.0)

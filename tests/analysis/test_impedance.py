@@ -20,6 +20,9 @@ CIRCUITS = {
     "leaking_spike": {"(R-CPE)||R_leak"},
 }
 
+# In units of the noise: a leakage and a cut arc leave the resistance less well determined.
+LARGEST_ERROR = {"cut_arc": 8, "leaking_licl": 12}
+
 
 @pytest.mark.parametrize("name", CIRCUITS)
 def test_evidence_chooses_the_true_circuit(cells, name):
@@ -33,8 +36,9 @@ def test_evidence_chooses_the_true_circuit(cells, name):
 def test_total_resistance_is_true_within_its_uncertainty(cells, name, noise):
     fit = fit_impedance(*cells.measured(name, noise=noise, seed=11))
 
-    assert abs(fit.r_total_ohm - cells.TRUE_OHM[name]) < 4 * fit.u_r_total_ohm
-    assert fit.u_r_total_ohm < 0.06 * fit.r_total_ohm
+    error_ohm = abs(fit.r_total_ohm - cells.TRUE_OHM[name])
+    assert error_ohm < 3 * fit.u_r_total_ohm
+    assert error_ohm < LARGEST_ERROR.get(name, 2) * noise * fit.r_total_ohm
     assert fit.noise == pytest.approx(noise, rel=0.25)
 
 
@@ -140,6 +144,73 @@ def test_capacitive_data_hold_no_resistance(cells):
         fit_impedance(f, cells.with_noise(cells.cpe(f, 1e-9, 1.0)))
 
 
+@pytest.mark.parametrize("capacitance_f", [1e-6, 1e-5])
+def test_an_electrode_arc_alone_holds_no_resistance_of_ions(cells, capacitance_f):
+    f = np.geomspace(1e5, 1.0, 50)
+
+    with pytest.raises(AnalysisError, match="no resistance of ions"):
+        fit_impedance(f, cells.with_noise(cells.arc(f, 1e3, capacitance_f, 0.9)))
+
+
+def test_two_electrode_arcs_hold_no_resistance_of_ions(cells):
+    f = np.geomspace(1e5, 1.0, 50)
+    z = cells.arc(f, 500, 2e-7, 0.95) + cells.arc(f, 1e3, 1e-5, 0.9)
+
+    with pytest.raises(AnalysisError, match="no resistance of ions"):
+        fit_impedance(f, cells.with_noise(z))
+
+
+def test_an_inductor_holds_no_resistance(cells):
+    f = np.geomspace(1e6, 1e2, 50)
+
+    with pytest.raises(AnalysisError):
+        fit_impedance(f, cells.with_noise(2j * np.pi * f * 1e-6))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_noise_holds_no_resistance(seed):
+    rng = np.random.default_rng(seed)
+    f = np.geomspace(2e5, 1.0, 55)
+
+    with pytest.raises(AnalysisError):
+        fit_impedance(f, 1e3 * (rng.normal(size=55) + 1j * rng.normal(size=55)))
+
+
+def test_one_frequency_is_no_spectrum(cells):
+    with pytest.raises(AnalysisError, match="1 frequencies from 1 kHz to 1 kHz: a fit needs 6"):
+        fit_impedance(np.full(20, 1e3), cells.with_noise(np.full(20, 100 - 50j)))
+
+
+def test_less_than_a_decade_is_no_spectrum(cells):
+    f = np.geomspace(1e4, 2e3, 20)
+
+    with pytest.raises(AnalysisError, match="over at least a decade"):
+        fit_impedance(f, cells.with_noise(cells.arc_and_spike(f)))
+
+
+def test_a_bad_fit_is_said_to_be_one(cells):
+    f, z = cells.measured("arc_and_spike", noise=0.15)
+
+    fit = fit_impedance(f, z)
+
+    assert any("the circuit fits badly" in said for said in fit.warnings)
+
+
+@pytest.mark.parametrize(
+    ("f_factor", "z_factor", "reason"),
+    [
+        (-1, 1, "a frequency that is not"),
+        (1, 0, "an impedance of zero"),
+        (1, 1e30, "an impedance above"),
+    ],
+)
+def test_points_that_cannot_be_used_come_with_the_reason(cells, f_factor, z_factor, reason):
+    f, z = cells.measured("arc_and_spike")
+
+    with pytest.raises(AnalysisError, match=f"0 usable points of 55: .*55 with {reason}"):
+        fit_impedance(f_factor * f, z_factor * z)
+
+
 def test_an_electrode_arc_is_not_counted_as_the_pellets(cells):
     f = np.geomspace(1e6, 0.1, 60)
     z = 100 + cells.arc(f, 300, 1e-5, 0.9) + cells.cpe(f, 1e-2, 0.7)
@@ -152,15 +223,22 @@ def test_an_electrode_arc_is_not_counted_as_the_pellets(cells):
 
 @pytest.mark.parametrize("r_ohm", [10.0, 1e3, 1e6, 1e8])
 def test_seven_decades_of_resistance_are_fitted_alike(cells, r_ohm):
-    peak_hz = min(2e3, 1e9 / r_ohm)
-    f = np.geomspace(1e3 * peak_hz, peak_hz / 1e3, 60)
-    capacitance_f = 1 / (2 * np.pi * peak_hz * r_ohm)
-    z = cells.arc(f, r_ohm, capacitance_f, 0.95)
-    fit = fit_impedance(f, cells.with_noise(z)) if capacitance_f < 1e-7 else None
+    f = np.geomspace(2e6, 2.0, 60)
+
     spike = fit_impedance(f, cells.with_noise(r_ohm + cells.cpe(f, 1e-3 / r_ohm, 0.9)))
 
-    assert fit is None or fit.r_total_ohm == pytest.approx(r_ohm, rel=0.01)
     assert spike.r_total_ohm == pytest.approx(r_ohm, rel=0.01)
+
+
+@pytest.mark.parametrize("r_ohm", [1e4, 1e6, 1e8, 1e10])
+def test_seven_decades_of_arcs_are_fitted_alike(cells, r_ohm):
+    peak_hz = 1 / (2 * np.pi * r_ohm * 1e-11)
+    f = np.geomspace(1e3 * peak_hz, peak_hz / 1e3, 60)
+
+    fit = fit_impedance(f, cells.with_noise(cells.arc(f, r_ohm, 1e-11, 0.95)))
+
+    assert fit.r_total_ohm == pytest.approx(r_ohm, rel=0.01)
+    assert [arc.label for arc in fit.arcs] == ["bulk"]
 
 
 def test_a_circuit_that_is_nearly_as_good_enlarges_the_uncertainty(cells):
@@ -201,7 +279,19 @@ def test_a_stray_point_is_named(cells):
 
     fit = fit_impedance(f, z)
 
-    assert any("the point at" in said and "is off by" in said for said in fit.warnings)
+    assert any("the point at" in said and "times its noise" in said for said in fit.warnings)
+
+
+def test_a_point_known_to_be_noisy_is_no_stray(cells):
+    f, z = cells.measured("arc_and_spike", noise=0.001)
+    u = np.abs(z) * np.where(np.arange(f.size) < 3, 0.05, 0.001)
+    z[:3] *= 1.04
+
+    known, unknown = fit_impedance(f, z, u_z_ohm=u), fit_impedance(f, z)
+
+    assert not any("times its noise" in said for said in known.warnings)
+    assert not any("trend" in said for said in known.warnings)
+    assert any("times its noise" in said or "trend" in said for said in unknown.warnings)
 
 
 def test_too_few_points_are_refused(cells):

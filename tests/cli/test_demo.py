@@ -63,10 +63,26 @@ def test_demo_says_what_it_found(demo) -> None:
 def test_demo_finds_what_was_put_in(demo) -> None:
     for pellet in demo.json:
         sigma_s_per_cm, energy_ev = TRUTH[pellet["sample"]]
-        assert pellet["sigma_25c_s_per_cm"] == pytest.approx(sigma_s_per_cm, rel=0.03)
-        assert pellet["activation_energy_ev"] == pytest.approx(energy_ev, abs=0.01)
+        assert pellet["sigma_25c_s_per_cm"] == pytest.approx(sigma_s_per_cm, rel=0.01)
+        assert pellet["activation_energy_ev"] == pytest.approx(energy_ev, abs=0.002)
         assert 0.0 < pellet["u_sigma_25c_s_per_cm"] < 0.03 * sigma_s_per_cm
         assert 0.0 < pellet["u_activation_energy_ev"] < 0.01
+
+
+def test_demo_is_as_uncertain_as_it_says(demo) -> None:
+    for pellet in demo.json:
+        sigma_s_per_cm, energy_ev = TRUTH[pellet["sample"]]
+        sigma_off = pellet["sigma_25c_s_per_cm"] - sigma_s_per_cm
+        energy_off = pellet["activation_energy_ev"] - energy_ev
+        assert abs(sigma_off) < 2.5 * pellet["u_sigma_25c_s_per_cm"]
+        assert abs(energy_off) < 2.5 * pellet["u_activation_energy_ev"]
+
+
+def test_every_spectrum_of_licl_shows_both_arcs(at_home, demo) -> None:
+    licl = next(pellet for pellet in demo.json if pellet["sample"] == "LiCl")
+    fits = at_home("show", licl["run_id"], "--json").json["fits"]
+    assert [fit["circuit"] for fit in fits] == ["R||CPE-R||CPE-CPE"] * 6
+    assert all(fit["warnings"] == [] for fit in fits)
 
 
 def test_demo_leaves_a_picture_and_files_to_start_from(demo, home: Path) -> None:

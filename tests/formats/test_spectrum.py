@@ -143,6 +143,36 @@ def test_semicolons_separate_where_commas_are_decimal(file):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "f,Re,Im\n200000,4542,44,7633,00\n100000,4543,45,7634,00\n",
+        "200000,4542,44,7633,00\n100000,4543,45,7634\n",
+        "200000,4542,44,7633,00\n100000,4543,45,7634,00\n",
+    ],
+)
+def test_decimal_commas_between_commas_are_refused(file, text):
+    with pytest.raises(FileFormatError, match=r"spectrum\.txt.*(decimal sign|cut short)"):
+        read_spectrum(file(text))
+
+
+def test_separators_at_the_end_of_a_line_are_no_columns(file):
+    spectrum = read_spectrum(file("f,Re,Im\n1e5,10,-2,,\n1e4,11,-3,\n"))
+
+    assert spectrum.z_ohm == pytest.approx([10 - 2j, 11 - 3j])
+
+
+@pytest.mark.parametrize("unit", ["Ohm.cm2", "Ohm cm2", "Ohm*cm^2"])
+def test_any_unit_with_an_area_is_refused_by_its_column(file, unit):
+    with pytest.raises(FileFormatError, match=r"column 'Re\(Z\)/.*expected a unit of ohm"):
+        read_spectrum(file(f"f/Hz,Re(Z)/{unit},Im(Z)/{unit}\n1,2,-3\n"))
+
+
+def test_negative_frequencies_are_named_as_the_reason(file):
+    with pytest.raises(FileFormatError, match="none of 2 rows has a frequency above 0 Hz"):
+        read_spectrum(file("f,Re,Im\n-1e5,10,-2\n-1e4,11,-3\n"))
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         (EC_LAB_HEAD[:45], "cut short: expected 5 header lines"),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +136,81 @@ def test_a_figure_of_a_run_shows_spectra_line_and_temperature():
     figure = run_overview(sample(), temperature)
 
     assert [axes.get_xlabel() for axes in figure.axes] == ["Re Z / MΩ", "1000 K / T", "time / h"]
+
+
+def branched():
+    """Return a sample that was heated and cooled, and conducts better after that."""
+    warm, cool = UP_K, UP_K[:-1]
+    sigma = [f * 1e-8 * np.exp(-9052 * (1 / t - 1 / 298.15)) for f, t in ((1, warm), (1.1, cool))]
+    lines = {
+        name: fit_arrhenius(t, 100 * s).primary
+        for name, t, s in zip(("heating", "cooling"), (warm, cool), sigma, strict=True)
+    }
+    both, at_k = np.concatenate(sigma), np.concatenate([warm, cool])
+    branch = ("heating",) * 4 + ("cooling",) * 3
+    traces = tuple(
+        replace(trace(0.1 / s, k), branch=b) for s, k, b in zip(both, at_k, branch, strict=True)
+    )
+    line = fit_arrhenius(at_k, 100 * both).primary
+    points = ArrheniusSeries("LiCl", at_k, both, 0.02 * both, line, branch, lines)
+    return SampleSummary("LiCl", traces, points)
+
+
+def test_heating_and_cooling_have_markers_and_lines_of_their_own(axes):
+    arrhenius(axes, [branched().series])
+
+    points = [each for each in axes.get_lines() if each.get_marker() == "o"]
+    assert [each.get_markerfacecolor() != "none" for each in points] == [True, False]
+    fitted = [each for each in axes.get_lines() if len(each.get_xdata()) > 50]
+    assert [each.get_linestyle() for each in fitted] == ["-", "--"]
+    titles = [text.get_text().split("\n")[0] for text in axes.get_legend().get_texts()]
+    assert titles == ["LiCl, heating", "LiCl, cooling"]
+
+
+def test_a_branch_without_a_line_is_drawn_with_the_line_of_all(axes):
+    arrhenius(axes, [replace(branched().series, branch_lines={})])
+
+    assert len([each for each in axes.get_lines() if len(each.get_xdata()) > 50]) == 1
+    assert len(axes.get_legend().get_texts()) == 2
+
+
+def test_nyquist_names_the_branch(axes):
+    nyquist(axes, [t for t in branched().traces if t.temperature_k == 298.15])
+
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["25 °C, heating", "25 °C, cooling"]
+
+
+def test_an_overview_shows_both_branches_at_the_same_temperatures():
+    figure = run_overview(branched(), None)
+
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    warm = [name.split(",")[0] for name in names if "heating" in name]
+    assert [name.split(",")[0] for name in names if "cooling" in name] == warm[:-1]
+
+
+def test_a_short_spectrum_is_seen_in_a_long_run(axes):
+    time_s = np.array([0.0, 36e4])
+
+    temperature_log(axes, time_s=time_s, temperature_k=UP_K[:2], measured_s=[(1e5, 1e5 + 60)])
+
+    assert axes.patches[0].get_width() >= 0.003 * 100
+
+
+def test_an_electrodes_arc_is_inside_the_axes(axes):
+    s = 2j * np.pi * np.geomspace(1e4, 3e-3, 60)
+    z = 0.015 + 0.02 / (1 + (s * 0.01) ** 0.8) + 1 / (300 * s**0.6)
+
+    nyquist(axes, [Trace(s.imag / 2 / np.pi, z, fit_impedance(s.imag / 2 / np.pi, z))])
+
+    assert axes.get_xlim()[1] > 1e3 * min(z.real.max(), 0.035)
+
+
+def test_the_legend_of_a_comparison_lists_samples_as_their_lines_lie(axes):
+    arrhenius(axes, [series("LiCl", 1e-8), series("AlOCl", 1e-3), series("LiAlCl4", 1e-6)])
+
+    names = [text.get_text().split("\n")[0] for text in axes.get_legend().get_texts()]
+    assert names == ["AlOCl", "LiAlCl4", "LiCl"]
 
 
 def test_a_figure_of_one_spectrum_shows_its_residuals():
