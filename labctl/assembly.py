@@ -9,33 +9,33 @@ from __future__ import annotations
 import asyncio
 import platform
 import secrets
-import signal
 import sys
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from labctl.clock import RunClock, ScaledTimeLoop, VirtualTimeLoop, run_on, utc_now
 from labctl.config import RigConfig, SampleConfig, load, load_rig, read_toml, validate
 from labctl.documents import Room
-from labctl.errors import BadInputError, LabctlError, StreamError, UnsafeError
+from labctl.errors import BadInputError, LabctlError, NotStartedError, StreamError
 from labctl.instruments import registry
 from labctl.instruments.in_process import InProcessTransport
 from labctl.instruments.rig import Rig
 from labctl.instruments.transport import VisaTransport
 from labctl.run.check import CheckedStep, check_plan
-from labctl.run.executor import SAFE_STATE_TIMEOUT_S, Ending, Executor, RunOrder
+from labctl.run.executor import SAFE_STATE_TIMEOUT_S, Ending, Executor, RunOrder, to_the_end
 from labctl.run.protocol import Protocol
 from labctl.run.resumption import persons_word
+from labctl.signals import held_signals
 from labctl.store.sqlite import STORE_NAME
 from labctl.stream.link import Link
 from labctl.stream.outbox import OutboxLimits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
     from datetime import datetime
 
     from labctl.clock import ParkingLot
@@ -48,10 +48,11 @@ if TYPE_CHECKING:
     from labctl.run.progress import Progress
     from labctl.run.protocol import Parameters
 
+_T = TypeVar("_T")
+
 OUTBOX_NAME = "outbox.sqlite"
 _DRAIN_TIMEOUT_S = 30.0
 _SWITCH_INTERVAL_S = 0.0002
-_ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")  # where the system has it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,11 +204,12 @@ def _checked(request: RunRequest) -> tuple[Prepared, list[CheckedStep]]:
 
 
 def run(request: RunRequest, observer: Callable[[Progress], None]) -> RunReport:
-    """Carry a request out and return what came of it.
+    """Carry a request out and return what came of it; a signal to end aborts it.
 
     Raises:
         BadInputError: something is wrong or not allowed; nothing was started.
         UnreachableError, WrongInstrumentError: likewise, of an instrument.
+        NotStartedError: a signal came before the run had begun.
     """
     prepared, _ = _checked(request)
     request.data.mkdir(parents=True, exist_ok=True)
@@ -218,8 +220,22 @@ def run(request: RunRequest, observer: Callable[[Progress], None]) -> RunReport:
         store_path=request.data / STORE_NAME,
         limits=_outbox_limits(prepared.config),
     )
-    loop = _loop(request)
-    return run_on(loop, _main(prepared, link, observer))
+    return _run_on(_loop(request), _main(prepared, link, observer))
+
+
+def _run_on(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine to its end on a loop; a signal cancels it, from now on."""
+    with held_signals() as signals:
+
+        async def cancellable() -> _T:
+            signals.cancel(cast("asyncio.Task[Any]", asyncio.current_task()))
+            return await main
+
+        try:
+            return run_on(loop, cancellable())
+        except asyncio.CancelledError as error:
+            message = "stopped before the run began; no instrument was touched"
+            raise NotStartedError(message) from error
 
 
 def _outbox_limits(config: RigConfig) -> OutboxLimits:
@@ -245,7 +261,7 @@ def run_into(request: RunRequest, sink: Sink) -> Ending:
         async with _open_rig(prepared) as (rig, identities):
             return (await _execute(prepared, rig, identities, sink, lambda _: None)).ending
 
-    return run_on(_loop(request), main())
+    return _run_on(_loop(request), main())
 
 
 async def _main(prepared: Prepared, link: Link, observer: Callable[[Progress], None]) -> RunReport:
@@ -305,17 +321,23 @@ async def _open_rig(
 ) -> AsyncGenerator[tuple[Rig, Mapping[str, Identity]], None]:
     """Give the rig with its instruments open and safe, and who they are; close it at the end.
 
-    Safe first: whoever used the rig last may have been killed with the heater on.
+    Safe first, and whatever comes: whoever used the rig last may have been killed with the heater
+    on, and whoever wants the end now wants it off, too.
     """
     rig = _rig(prepared, _opener_for(prepared, asyncio.get_running_loop()))
-    identities = await rig.open()
+    identities = await to_the_end(rig.open_safe(timeout_s=SAFE_STATE_TIMEOUT_S))
     try:
-        unsafe = list((await rig.safe_state(timeout_s=SAFE_STATE_TIMEOUT_S)).values())
-        if any(unsafe):
-            raise UnsafeError("NOT SAFE, nothing was started: " + "; ".join(filter(None, unsafe)))
+        _check_not_cancelled()
         yield rig, identities
     finally:
-        await rig.close()
+        await to_the_end(rig.close())
+
+
+def _check_not_cancelled() -> None:
+    """Raise NotStartedError if somebody wanted the end while the rig was being opened."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise NotStartedError("stopped before the run began; the rig is safe: outputs off")
 
 
 async def _execute(
@@ -330,8 +352,7 @@ async def _execute(
     order = _order(prepared)
     executor = Executor(order, rig, sink, clock, observer)
     about = {name: asdict(identity) for name, identity in identities.items()}
-    with _signals_abort():
-        ending = await executor.execute(about)
+    ending = await executor.execute(about)
     return _Executed(run_id=order.run_id, ending=ending, duration_s=clock.elapsed_s())
 
 
@@ -369,29 +390,6 @@ def _may_resume(prepared: Prepared, run_id: str) -> Callable[[], Awaitable[None]
 def new_run_id(sample: str) -> str:
     """Return a new run's name: when, what, and six characters against chance."""
     return f"{utc_now():%Y%m%dT%H%M%S}-{sample}-{secrets.token_hex(3)}"
-
-
-@contextmanager
-def _signals_abort() -> Generator[None, None, None]:
-    """Make every signal that asks a process to end cancel the run: it ends in the safe state.
-
-    SIGHUP is a closed terminal or a lost ssh session. Python's own handling would raise
-    KeyboardInterrupt at the second Ctrl-C, in the middle of making the rig safe.
-    """
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    numbers = [getattr(signal, name) for name in _ENDING_SIGNALS if hasattr(signal, name)]
-
-    def abort(*_: object) -> None:
-        if task is not None:
-            loop.call_soon_threadsafe(task.cancel)
-
-    before = {number: signal.signal(number, abort) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _rig(prepared: Prepared, opener_for: Callable[[str, InstrumentConfig], Opener]) -> Rig:

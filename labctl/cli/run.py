@@ -62,6 +62,7 @@ def run(
     """
     from labctl import assembly
     from labctl.cli.progress import shown_progress
+    from labctl.signals import held_signals
     from labctl.store.reading import default_data
 
     request = _request(
@@ -76,9 +77,10 @@ def run(
         is_simulated=simulate,
         speed=speed,
     )
-    with shown_progress(quiet=json) as observer:
-        report = assembly.run(request, observer)
-    _tell(report, json=json)
+    with held_signals():  # until it is said how the run ended
+        with shown_progress(quiet=json) as observer:
+            report = assembly.run(request, observer)
+        _tell(report, json=json)
     raise typer.Exit(exit_code(report))
 
 

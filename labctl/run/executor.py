@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from labctl.documents import OUTPUTS_OFF, Reason
 from labctl.errors import BadInputError, LabctlError
@@ -20,13 +20,15 @@ from labctl.run.run import Run
 from labctl.run.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from labctl.clock import RunClock
     from labctl.config import SampleConfig
     from labctl.documents import Sink
     from labctl.instruments.rig import Rig
     from labctl.run.protocol import Parameters, PlannedStep, Protocol
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 SAFE_STATE_TIMEOUT_S = 30.0
@@ -123,7 +125,7 @@ class Executor:
         except* BaseException as group:  # noqa: BLE001 - the run's outer edge, also for sys.exit()
             error = _first(group)
             _log.exception("%s failed", self._order.run_id, exc_info=error)
-        return await _shielded(self._end(error))
+        return await to_the_end(self._end(error))
 
     async def _carry_out(self) -> None:
         """Run the script with telemetry beside it; whichever fails stops the other."""
@@ -224,9 +226,9 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     return error
 
 
-async def _shielded(ending: Any) -> Ending:
+async def to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
     """Await to the end even if cancelled again meanwhile: nothing may interrupt the safe state."""
-    task = asyncio.ensure_future(ending)
+    task = asyncio.ensure_future(work)
     while not task.done():
         try:
             await asyncio.wait({task})
