@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import struct
@@ -35,6 +36,12 @@ SETTINGS = {
     "probe_interval": "10 s",
     "probe_tolerance": "2 %",
 }
+# Two temperatures, so that there is something to show after the first.
+SHORT = (
+    '--set=temperatures=["25 degC", "26 degC"]',
+    "--set=points_per_decade=4",
+    "--set=frequency_end=100 Hz",
+)
 RESET = struct.pack("ii", 1, 0)  # linger for 0 s: closing resets the connection
 
 
@@ -270,3 +277,29 @@ def test_an_instrument_that_stays_away_is_named_not_safe(bench: Bench, start) ->
     assert list(said["unsafe"]) == ["stage"]
     assert "NOT SAFE: stage: no connection at" in err
     assert bench.cell_is_off()
+
+
+def test_a_run_whose_progress_nobody_reads_any_more_goes_on(bench: Bench, start) -> None:
+    with start(bench.folder, *bench.run(*SHORT)) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        process.stderr.readline()
+        process.stderr.close()
+        out = process.stdout.read()
+        assert process.wait(timeout=60) == 0
+    assert "completed: every expected point was measured" in out
+
+
+def test_a_run_whose_terminal_is_gone_goes_on(bench: Bench, start) -> None:
+    ours, its = os.openpty()
+    try:
+        process = start(bench.folder, *bench.run(*SHORT), stderr=its)
+    finally:
+        os.close(its)
+    with process:
+        assert os.read(ours, 1)
+        os.close(ours)
+        assert process.stdout is not None
+        out = process.stdout.read()
+        assert process.wait(timeout=60) == 0
+    assert "completed: every expected point was measured" in out
