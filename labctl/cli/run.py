@@ -190,6 +190,7 @@ def _report_data(report: RunReport) -> dict[str, Any]:
         "reason": report.ending.reason.value,
         "message": report.ending.message,
         "expected_points": dict(report.ending.expected_points),
+        "forgone_points": dict(report.ending.forgone_points),
         "actual_points": dict(report.ending.actual_points),
         "unsafe": dict(report.ending.unsafe),
         "duration_s": report.duration_s,

@@ -237,6 +237,7 @@ def test_a_full_disk_fails_the_run_and_leaves_no_run_stop(
     assert result.ending.reason is Reason.FAILED
     assert "the disk is full" in result.ending.message
     assert len(result.told.documents) == n_documents
+    assert result.ending.actual_points == dict(result.told.points())
     assert not result.told.of(Kind.RUN_STOP)
     assert not result.cell_is_on
     assert bench.heater_is_off(result.ended_s)
