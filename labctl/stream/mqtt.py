@@ -17,7 +17,7 @@ import socket
 import ssl
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
@@ -151,6 +151,14 @@ class _Client(aiomqtt.Client):
             # A broker that took the connection and never answered would keep the socket open.
             self._client.disconnect()
             raise
+
+    async def __aexit__(self, *error: object) -> None:
+        try:
+            await super().__aexit__(*cast("Any", error))
+        finally:
+            # Else asyncio complains on stderr of a break that nobody has asked about.
+            if self._disconnected.done() and not self._disconnected.cancelled():
+                self._disconnected.exception()
 
     def acknowledge_by_hand(self) -> None:
         self._client.manual_ack_set(on=True)
