@@ -7,10 +7,9 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, NoReturn
 
-from labctl.errors import StoreError
+from labctl.errors import StoreError, StreamError
 from labctl.stream.mqtt import (
     BrokerAddress,
-    BrokerLostError,
     Connection,
     LastWill,
     connected,
@@ -58,7 +57,8 @@ class Reconnector:
             async with connected(self._address, will=self._will) as connection:
                 self._report(None)
                 await session(connection)
-        except* (BrokerLostError, StoreError) as group:
+        # Also a store or an outbox that fails, on a full disk say: told, and tried again.
+        except* (StreamError, StoreError) as group:
             self._report("; ".join(str(error) for error in _leaves(group)))
 
     def _report(self, problem: str | None) -> None:
