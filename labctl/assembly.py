@@ -7,9 +7,12 @@ instruments on sockets in scaled time, and on simulated instruments in process i
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
+import re
 import secrets
 import sys
+import unicodedata
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -18,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from labctl.clock import RunClock, ScaledTimeLoop, VirtualTimeLoop, run_on, utc_now
-from labctl.config import RigConfig, SampleConfig, load, load_rig, read_toml, validate
+from labctl.config import RigConfig, SampleConfig, load, load_rig_and_text, read_toml, validate
 from labctl.documents import Room
 from labctl.errors import BadInputError, LabctlError, NotStartedError, StreamError
 from labctl.instruments import registry
@@ -30,6 +33,7 @@ from labctl.run.executor import SAFE_STATE_TIMEOUT_S, Ending, Executor, RunOrder
 from labctl.run.protocol import Protocol
 from labctl.run.resumption import persons_word
 from labctl.signals import held_signals
+from labctl.store.holder import Holder, held_folder
 from labctl.store.sqlite import STORE_NAME
 from labctl.stream.link import Link
 from labctl.stream.outbox import OutboxLimits
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 OUTBOX_NAME = "outbox.sqlite"
+_SPELT = str.maketrans({"\u00b5": "u", "\u03bc": "u", "\u00df": "ss"})  # micro, mu, sharp s
 _DRAIN_TIMEOUT_S = 30.0
 _SWITCH_INTERVAL_S = 0.0002
 
@@ -104,10 +109,14 @@ class RunReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A request with every file read and everything validated; nothing opened yet."""
+    """A request with every file read and everything validated; nothing opened yet.
+
+    `rig_text` is what `config` was made of, word for word.
+    """
 
     request: RunRequest
     config: RigConfig
+    rig_text: str
     channel: str
     protocol: Protocol[Any]
     parameters: Parameters
@@ -121,11 +130,12 @@ def prepare(request: RunRequest) -> Prepared:
         BadInputError: a file, key or name is wrong; says which and what was expected.
     """
     protocol = _protocol(request.protocol)
-    config = load_rig(request.rig)
+    config, rig_text = load_rig_and_text(request.rig)
     sample = load(SampleConfig, request.sample) if request.sample else SampleConfig(name="unnamed")
     prepared = Prepared(
         request=request,
         config=config,
+        rig_text=rig_text,
         channel=_channel_of(config, request),
         protocol=protocol,
         parameters=_parameters(protocol, sample, request),
@@ -213,6 +223,8 @@ def run(request: RunRequest, observer: Callable[[Progress], None]) -> RunReport:
     """
     prepared, _ = _checked(request)
     request.data.mkdir(parents=True, exist_ok=True)
+    run_id = request.run_id or new_run_id(prepared.sample.name)
+    holder = Holder(pid=os.getpid(), run_id=run_id, since=utc_now().isoformat())
     link = Link(
         outbox_path=request.data / OUTBOX_NAME,
         rig=prepared.config.name,
@@ -220,7 +232,8 @@ def run(request: RunRequest, observer: Callable[[Progress], None]) -> RunReport:
         store_path=request.data / STORE_NAME,
         limits=_outbox_limits(prepared.config),
     )
-    return _run_on(_loop(request), _main(prepared, link, observer))
+    with held_folder(request.data, holder):
+        return _run_on(_loop(request), _main(prepared, run_id, link, observer))
 
 
 def _run_on(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, _T]) -> _T:
@@ -259,22 +272,26 @@ def run_into(request: RunRequest, sink: Sink) -> Ending:
 
     async def main() -> Ending:
         async with _open_rig(prepared) as (rig, identities):
-            return (await _execute(prepared, rig, identities, sink, lambda _: None)).ending
+            run_id = request.run_id or new_run_id(prepared.sample.name)
+            executed = await _execute(prepared, run_id, rig, identities, sink, lambda _: None)
+            return executed.ending
 
     return _run_on(_loop(request), main())
 
 
-async def _main(prepared: Prepared, link: Link, observer: Callable[[Progress], None]) -> RunReport:
+async def _main(
+    prepared: Prepared, run_id: str, link: Link, observer: Callable[[Progress], None]
+) -> RunReport:
     """Open the rig, run, make it safe, wait until everything is stored."""
     executed: _Executed | None = None
     undelivered = ""
     try:
-        # The link first: where another run holds it, its instruments must not hear from this one.
+        # The link first: where it cannot be had, the instruments must not hear from this run.
         with link:
             await _check_run_id(prepared, link)
             _check_room(link)
             async with _open_rig(prepared) as (rig, identities):
-                executed = await _execute(prepared, rig, identities, link, observer)
+                executed = await _execute(prepared, run_id, rig, identities, link, observer)
             pending = await link.drain(_DRAIN_TIMEOUT_S)
             undelivered = f"{pending} documents are not stored yet" if pending else ""
     except (LabctlError, asyncio.CancelledError) as error:
@@ -342,6 +359,7 @@ def _check_not_cancelled() -> None:
 
 async def _execute(
     prepared: Prepared,
+    run_id: str,
     rig: Rig,
     identities: Mapping[str, Identity],
     sink: Sink,
@@ -349,16 +367,15 @@ async def _execute(
 ) -> _Executed:
     """Return how the run ended, what it was, and how long it took in its own time."""
     clock = RunClock(asyncio.get_running_loop(), epoch=prepared.request.epoch)
-    order = _order(prepared)
+    order = _order(prepared, run_id)
     executor = Executor(order, rig, sink, clock, observer)
     about = {name: asdict(identity) for name, identity in identities.items()}
     ending = await executor.execute(about)
     return _Executed(run_id=order.run_id, ending=ending, duration_s=clock.elapsed_s())
 
 
-def _order(prepared: Prepared) -> RunOrder:
+def _order(prepared: Prepared, run_id: str) -> RunOrder:
     request = prepared.request
-    run_id = request.run_id or new_run_id(prepared.sample.name)
     return RunOrder(
         run_id=run_id,
         protocol=prepared.protocol,
@@ -366,7 +383,7 @@ def _order(prepared: Prepared) -> RunOrder:
         sample=prepared.sample,
         provenance={
             "rig": prepared.config.name,
-            "rig_file": request.rig.read_text(encoding="utf-8"),
+            "rig_file": prepared.rig_text,
             "is_simulated": request.is_simulated,
             "labctl_version": version("labctl-electrochem"),
             "python_version": platform.python_version(),
@@ -389,7 +406,14 @@ def _may_resume(prepared: Prepared, run_id: str) -> Callable[[], Awaitable[None]
 
 def new_run_id(sample: str) -> str:
     """Return a new run's name: when, what, and six characters against chance."""
-    return f"{utc_now():%Y%m%dT%H%M%S}-{sample}-{secrets.token_hex(3)}"
+    parts = f"{utc_now():%Y%m%dT%H%M%S}", _in_ascii(sample), secrets.token_hex(3)
+    return "-".join(filter(None, parts))
+
+
+def _in_ascii(label: str) -> str:
+    """Return what of a label can be part of a topic and a file's name; "" if nothing can."""
+    plain = unicodedata.normalize("NFKD", label.translate(_SPELT)).encode("ascii", "ignore")
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", plain.decode()).strip("-._")
 
 
 def _rig(prepared: Prepared, opener_for: Callable[[str, InstrumentConfig], Opener]) -> Rig:

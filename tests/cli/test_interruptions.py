@@ -303,3 +303,14 @@ def test_a_run_whose_terminal_is_gone_goes_on(bench: Bench, start) -> None:
         out = process.stdout.read()
         assert process.wait(timeout=60) == 0
     assert "completed: every expected point was measured" in out
+
+
+def test_a_second_run_on_one_folder_is_refused_and_told_of_the_first(bench: Bench, start) -> None:
+    with measuring(bench, start) as first:
+        run_id = package.open_store(bench.folder / "data").run().run_id
+        with start(bench.folder, *bench.run()) as second:
+            out, err = second.communicate(timeout=60)
+        assert first.poll() is None
+    assert (second.returncode, out) == (2, "")
+    assert err.count("\n") == 1
+    assert f"run {run_id} (process {first.pid}, since " in err
