@@ -12,7 +12,8 @@ import math
 import selectors
 import threading
 from collections import deque
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -96,6 +97,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._now = 0.0
         self._holds = 0
+        self._pool: ThreadPoolExecutor | None = None
         self._turns: deque[Callable[[], None]] = deque()
         self._report: tuple[Callable[..., object], tuple[object, ...]] = (id, (None,))
         self._has_report = threading.Lock()
@@ -155,11 +157,28 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._holds -= 1
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
-        """Run a function in a thread as usual, the virtual clock held until it is done."""
+        """Run a function in a thread as usual, the virtual clock held until it is done.
+
+        That is until its thread is: who cancels the future does not end the work.
+        """
+        work: Future[Any] = (executor or self._own_pool()).submit(func, *args)
+        future = asyncio.wrap_future(work, loop=self)
         self.hold()
-        future = super().run_in_executor(executor, func, *args)
-        future.add_done_callback(lambda _: self.release())
+        # After the future's own callback, or the clock could run between the two.
+        work.add_done_callback(lambda _: self._release_soon())
         return future
+
+    def _own_pool(self) -> ThreadPoolExecutor:
+        """Return the threads that run what names no others; they end with the loop."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(thread_name_prefix="asyncio")
+            self.set_default_executor(self._pool)
+        return self._pool
+
+    def _release_soon(self) -> None:
+        """Release the clock, from any thread; a loop that is closed has none."""
+        with suppress(RuntimeError):
+            self.call_soon_threadsafe(self.release)
 
 
 @contextmanager

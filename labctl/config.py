@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from labctl.errors import BadInputError
 from labctl.quantities import (
@@ -40,7 +48,29 @@ _WORDS = {
     "tuple_type": "expected a list in brackets",
 }
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+_MOST_CHARACTERS = 64
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def _checked_name(name: str) -> str:
+    """Return a name that can be part of a topic, a file's name and a command."""
+    if len(name) > _MOST_CHARACTERS or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"expected a name of at most {_MOST_CHARACTERS} letters (A-Z), digits, _ . - "
+            "that begins with a letter or digit"
+        )
+    return name
+
+
+def _checked_label(label: str) -> str:
+    """Return what people call something, in whatever script they write."""
+    if not 1 <= len(label) <= _MOST_CHARACTERS or not label.isprintable() or not label.strip():
+        raise ValueError(f"expected 1 to {_MOST_CHARACTERS} printable characters")
+    return label
+
+
+Name = Annotated[str, AfterValidator(_checked_name)]
+Label = Annotated[str, AfterValidator(_checked_label)]
 
 
 class Config(BaseModel):
@@ -153,7 +183,7 @@ class RigConfig(Config):
 class SampleConfig(Config):
     """A sample file: the specimen, its geometry and how it was made."""
 
-    name: Name
+    name: Label
     material: str = ""
     thickness: LengthM | None = Field(default=None, gt=0)
     thickness_uncertainty: LengthM = Field(default=0.0, ge=0)
@@ -181,13 +211,24 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         BadInputError: no such file, or not TOML; names the file, and the line where it goes wrong.
     """
+    return _parsed(_text(path), path)
+
+
+def _text(path: Path) -> str:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise BadInputError(f"{path}: no such file") from error
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path}: not valid TOML: {error}") from error
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise BadInputError(f"{path}: not valid TOML: {error}") from error
 
 
@@ -264,9 +305,15 @@ def load(model: type[_Model], path: Path) -> _Model:
 
 def load_rig(path: Path) -> RigConfig:
     """Return a rig file, paths in it made relative to the file itself."""
-    rig = load(RigConfig, path)
+    return load_rig_and_text(path)[0]
+
+
+def load_rig_and_text(path: Path) -> tuple[RigConfig, str]:
+    """Return a rig file as `load_rig` does, and the very text that it was made of."""
+    text = _text(path)
+    rig = validate(RigConfig, _parsed(text, path), source=str(path))
     rig = rig.model_copy(update={"mqtt": rig.mqtt.beside(path.parent)})
     if rig.simulation is None:
-        return rig
+        return rig, text
     world = path.parent / rig.simulation.world
-    return rig.model_copy(update={"simulation": SimulationConfig(world=world)})
+    return rig.model_copy(update={"simulation": SimulationConfig(world=world)}), text

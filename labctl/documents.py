@@ -132,7 +132,7 @@ class Sink(Protocol):
 
         Raises:
             DocumentError: it breaks its schema; it was not taken.
-            StreamError: the sink can take no more.
+            StreamError: the sink can take no more; it was not taken, or is lost.
         """
         ...
 

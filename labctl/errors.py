@@ -11,6 +11,7 @@ LabctlError
 │   ├── ReplyError (ValueError)               an answer that makes no sense; holds the raw reply
 │   └── DeviceError                           the instrument itself reports an error
 ├── UnsafeError                           outputs could not be switched off
+├── NotStartedError                       a run was asked to end before it had begun
 ├── AnalysisError (ValueError)            data that do not support the result asked for
 ├── DocumentError (ValueError)            a document that breaks its schema
 ├── StoreError                            the store cannot do what was asked
@@ -81,6 +82,10 @@ class DeviceError(InstrumentError):
 
 class UnsafeError(LabctlError):
     """Outputs could not be switched off; the message says of which instruments."""
+
+
+class NotStartedError(LabctlError):
+    """A run was asked to end before it had begun; the message says how that leaves the rig."""
 
 
 class AnalysisError(LabctlError, ValueError):

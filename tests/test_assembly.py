@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -75,3 +76,31 @@ def test_a_run_id_is_used_once(
     assert assembly.run(twice, lambda _: None).undelivered == ""
     with pytest.raises(BadInputError, match="run_id = 'once'"):
         assembly.run(twice, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("sample", "part"),
+    [
+        ("LLZO pellet", "-LLZO-pellet-"),
+        ("µ-LiCl", "-u-LiCl-"),
+        ("../../x", "-x-"),
+        ("Li₂S (größer)", "-Li2S-grosser-"),
+        ("電池", "-"),
+    ],
+)
+def test_a_run_id_holds_of_a_sample_s_name_what_every_file_system_takes(
+    sample: str, part: str
+) -> None:
+    run_id = assembly.new_run_id(sample)
+    assert re.fullmatch(rf"\d{{8}}T\d{{6}}{re.escape(part)}[0-9a-f]{{6}}", run_id)
+
+
+def test_the_rig_file_of_a_run_is_the_one_that_was_used(
+    tmp_path: Path, write_bench: Callable[..., Path], quick: dict[str, Any]
+) -> None:
+    folder = write_bench(tmp_path)
+    rig = folder / "rig.toml"
+    used = rig.read_text()
+    prepared = assembly.prepare(request(folder, parameters=quick))
+    rig.write_text("name = 'another'")
+    assert assembly._order(prepared, "run-1").provenance["rig_file"] == used

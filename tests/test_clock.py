@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from time import perf_counter
 
@@ -222,6 +223,41 @@ def test_work_in_an_executor_holds_the_clock() -> None:
         return at_end
 
     assert virtually(main()) == 0.0
+
+
+def test_work_whose_future_is_cancelled_holds_the_clock_until_it_is_done() -> None:
+    async def main() -> float:
+        ticker = asyncio.create_task(asyncio.sleep(1000))
+        gate, ended = threading.Event(), asyncio.Event()
+        loop, seen = asyncio.get_running_loop(), []
+
+        def work() -> None:
+            gate.wait()
+            loop.call_soon_threadsafe(lambda: (seen.append(now()), ended.set()))
+
+        future = loop.run_in_executor(None, work)
+        await asyncio.sleep(0)
+        future.cancel()
+        threading.Timer(0.05, gate.set).start()
+        await asyncio.wait({asyncio.ensure_future(ended.wait())}, timeout=500)
+        ticker.cancel()
+        return seen[0]
+
+    assert virtually(main()) == 0.0
+
+
+def test_work_that_is_cancelled_before_it_has_begun_lets_the_clock_go() -> None:
+    async def main() -> float:
+        loop, gate = asyncio.get_running_loop(), threading.Event()
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            first = loop.run_in_executor(pool, gate.wait)
+            loop.run_in_executor(pool, gate.wait).cancel()
+            gate.set()
+            await first
+        await asyncio.sleep(1000)
+        return now()
+
+    assert virtually(main()) == 1000.0
 
 
 def test_hold_clock_keeps_time_while_the_real_world_works() -> None:

@@ -137,3 +137,31 @@ def test_the_documentation_s_rigs_are_rigs(file: Path) -> None:
 )
 def test_the_documentation_s_samples_are_samples(file: Path) -> None:
     assert load(SampleConfig, file).thickness
+
+
+@pytest.mark.parametrize("name", ["LLZO pellet", "µ-LiCl", "a/b", "電池 3", "x" * 64, "[red]"])
+def test_a_sample_is_called_what_people_call_it(name: str) -> None:
+    assert validate(SampleConfig, {"name": name}, source="sample.toml").name == name
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 65])
+def test_what_cannot_be_read_is_no_sample_name(name: str) -> None:
+    with pytest.raises(BadInputError, match=r"name = .*: expected 1 to 64 printable characters"):
+        validate(SampleConfig, {"name": name}, source="sample.toml")
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"name": "our bench"}, "rig.toml: name = 'our bench'"),
+        ({"instruments": {"µ": RIG["instruments"]["stage"]}}, "rig.toml: instruments.µ"),
+        ({"channels": {"cell/1": RIG["channels"]["cell-1"]}}, "rig.toml: channels.cell/1"),
+    ],
+)
+def test_names_that_become_topics_have_their_rule_in_words(
+    change: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(BadInputError) as caught:
+        validate(RigConfig, {**RIG, **change}, source="rig.toml")
+    assert str(caught.value).startswith(place)
+    assert "expected a name of at most 64 letters (A-Z), digits, _ . - that" in str(caught.value)

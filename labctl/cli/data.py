@@ -53,11 +53,9 @@ def plot(run: RunId = "latest", data: Data = None, output: _Output = None) -> No
     """Draw a run's spectra, Arrhenius line and temperature into a .png, .svg or .pdf file."""
     from labctl.report.figures import save_figure
     from labctl.report.run_figures import run_figure
-    from labctl.store.reading import default_data
 
-    folder = data or default_data()
     stored = _open(run, data)
-    path = output or folder / f"{stored.run_id}.png"
+    path = output or _folder(data) / f"{stored.run_id}.png"
     save_figure(run_figure(stored), path)
     typer.echo(str(path))
 
@@ -72,12 +70,19 @@ def export(
 ) -> None:
     """Write a run's streams as CSV or Parquet, units included."""
     from labctl.store.export import export_csv, export_parquet
-    from labctl.store.reading import default_data
 
-    folder = output or (data or default_data()) / "export"
+    folder = output or _folder(data) / "export"
     write = export_csv if format_ is ExportFormat.CSV else export_parquet
     for path in write(_open(run, data), folder):
         typer.echo(str(path))
+
+
+def _folder(data: Path | None) -> Path:
+    """Return the folder that a store lies in; --data may name the store's file as well."""
+    from labctl.store.reading import default_data
+
+    place = (data or default_data()).expanduser()
+    return place.parent if place.is_file() else place
 
 
 def _open(run: str, data: Path | None) -> StoredRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from time import perf_counter
@@ -33,8 +34,25 @@ def shown_progress(*, quiet: bool = False) -> Generator[Callable[[Progress], Non
     from rich.live import Live
 
     # No refresh thread: the run tells often enough.
-    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+    live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+    with _falling_silent():
+        live.start()
+    try:
         yield _LiveObserver(live)
+    finally:
+        with _falling_silent():
+            live.stop()
+
+
+@contextmanager
+def _falling_silent() -> Generator[None, None, None]:
+    """Write nothing more to stderr, whatever is written, once its reader has gone."""
+    try:
+        yield
+    except OSError:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, sys.stderr.fileno())
+        os.close(silence)
 
 
 class _LineObserver:
@@ -49,7 +67,8 @@ class _LineObserver:
         self._step = progress.step
         left = format_duration(progress.time_left_s)
         number = f"[{progress.steps_done + 1}/{progress.steps_total}]"
-        sys.stderr.write(f"{number} {progress.step}, about {left} left\n")
+        with _falling_silent():
+            sys.stderr.write(f"{number} {progress.step}, about {left} left\n")
 
 
 class _LiveObserver:
@@ -63,7 +82,8 @@ class _LiveObserver:
         if perf_counter() - self._shown_at_s < _REFRESH_S:
             return
         self._shown_at_s = perf_counter()
-        self._live.update(_table(progress), refresh=True)
+        with _falling_silent():
+            self._live.update(_table(progress), refresh=True)
 
 
 def _table(progress: Progress) -> Table:

@@ -62,6 +62,7 @@ def run(
     """
     from labctl import assembly
     from labctl.cli.progress import shown_progress
+    from labctl.signals import held_signals
     from labctl.store.reading import default_data
 
     request = _request(
@@ -76,9 +77,10 @@ def run(
         is_simulated=simulate,
         speed=speed,
     )
-    with shown_progress(quiet=json) as observer:
-        report = assembly.run(request, observer)
-    _tell(report, json=json)
+    with held_signals():  # until it is said how the run ended
+        with shown_progress(quiet=json) as observer:
+            report = assembly.run(request, observer)
+        _tell(report, json=json)
     raise typer.Exit(exit_code(report))
 
 
@@ -199,6 +201,7 @@ def _report_data(report: RunReport) -> dict[str, Any]:
         "reason": report.ending.reason.value,
         "message": report.ending.message,
         "expected_points": dict(report.ending.expected_points),
+        "forgone_points": dict(report.ending.forgone_points),
         "actual_points": dict(report.ending.actual_points),
         "unsafe": dict(report.ending.unsafe),
         "duration_s": report.duration_s,

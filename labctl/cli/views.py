@@ -35,6 +35,7 @@ def console() -> Any:
 
 def print_runs(summaries: Sequence[RunSummary]) -> None:
     """Print one line about each run."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -45,7 +46,8 @@ def print_runs(summaries: Sequence[RunSummary]) -> None:
         started = run.start_time[:16].replace("T", " ")
         outcome = f"[{_STYLES.get(run.outcome, 'red')}]{run.outcome}"
         points = str(run.n_points)
-        table.add_row(run.run_id, run.protocol, run.sample, started, took, points, outcome)
+        names = escape(run.run_id), escape(run.protocol), escape(run.sample)
+        table.add_row(*names, started, took, points, outcome)
     console().print(table)
 
 
@@ -65,14 +67,18 @@ def run_data(run: StoredRun) -> dict[str, Any]:
 
 def print_run(run: StoredRun) -> None:
     """Print what a run was, how it ended, and what it found."""
+    from rich.markup import escape
+
     summary = run.summary
     out = console()
     style = _STYLES.get(summary.outcome, "red")
-    out.print(f"run       {run.run_id}", highlight=False)
-    out.print(f"protocol  {summary.protocol}, sample {summary.sample}", highlight=False)
-    out.print(f"outcome   [{style}]{summary.outcome}[/]: {run.ending.sentence}", highlight=False)
+    about = escape(f"{summary.protocol}, sample {summary.sample}")
+    sentence = escape(run.ending.sentence)
+    out.print(f"run       {escape(run.run_id)}", highlight=False)
+    out.print(f"protocol  {about}", highlight=False)
+    out.print(f"outcome   [{style}]{summary.outcome}[/]: {sentence}", highlight=False)
     for instrument, state in (run.stop or {}).get("safe_state", {}).items():
-        out.print(f"{'safe' if state == OUTPUTS_OFF else 'NOT SAFE':10}{instrument}: {state}")
+        out.print(escape(_safety(instrument, state)))
     if summary.duration_s is not None:
         took = format_duration(summary.duration_s)
         out.print(f"took      {took}, {summary.n_points} points", highlight=False)
@@ -82,6 +88,12 @@ def print_run(run: StoredRun) -> None:
     for event in run.events("arrhenius"):
         for line in arrhenius_lines(event["data"]):
             out.print(line, highlight=False)
+
+
+def _safety(instrument: str, state: str) -> str:
+    """Return whether an instrument is safe; a problem names the instrument itself."""
+    word = "safe" if state == OUTPUTS_OFF else "NOT SAFE"
+    return f"{word:10}{instrument}: {state.removeprefix(f'{instrument}: ')}"
 
 
 def _fit_table(fits: Sequence[Mapping[str, Any]]) -> Any:

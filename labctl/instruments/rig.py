@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from labctl.config import CoolingConfig, PotentiostatLimitsConfig, StageLimitsConfig, validate
-from labctl.errors import BadInputError
+from labctl.errors import (
+    BadInputError,
+    InstrumentError,
+    ReplyTimeoutError,
+    UnreachableError,
+    UnsafeError,
+)
 from labctl.instruments import registry
 from labctl.instruments.bus import Connection
 from labctl.instruments.capabilities import Driver, HasCell, TemperatureStage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from labctl.config import InstrumentConfig, RigConfig
     from labctl.instruments.bus import Opener
     from labctl.instruments.techniques import Identity
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+_LOST = (UnreachableError, ReplyTimeoutError)
+# An instrument with room for one client may take a while to see that the old one has gone.
+_NEW_LINES_AFTER_S = (0.0, 1.0, 5.0)
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,34 @@ class Rig:
             raise
         return identities
 
+    async def open_safe(self, *, timeout_s: float) -> dict[str, Identity]:
+        """Open every instrument, make each one safe at once, and return who answered.
+
+        Whoever used the rig last may have been killed with the heater on. So one instrument that
+        does not answer is no reason to leave the others as they are.
+
+        Raises:
+            InstrumentError: the first that cannot be opened, the others are safe or named; all are
+                closed again.
+            UnsafeError: an instrument could not be made safe; likewise.
+        """
+        identities: dict[str, Identity] = {}
+        failures: list[InstrumentError] = []
+        unsafe: list[str] = []
+        try:
+            for name, driver in self._drivers.items():
+                try:
+                    identities[name] = await driver.open()
+                except InstrumentError as error:
+                    failures.append(error)
+                else:
+                    unsafe.append(await self._make_safe(name, timeout_s))
+            _raise_unless_safe(failures, list(filter(None, unsafe)))
+        except BaseException:
+            await self.close()
+            raise
+        return identities
+
     async def close(self) -> None:
         """Close every instrument that is open."""
         for driver in self._drivers.values():
@@ -145,11 +185,38 @@ class Rig:
         limit = asyncio.timeout(timeout_s)
         try:
             async with limit:
-                await self._drivers[name].safe_state()
+                await _make_safe(self._drivers[name])
         except Exception as error:  # noqa: BLE001 - one instrument's fault must not hide another's
             problem = f"not safe within {timeout_s:g} s" if limit.expired() else str(error)
             return f"{name}: {problem.removeprefix(f'{name}: ')}"
         return ""
+
+
+async def _make_safe(driver: Driver) -> None:
+    """Make one instrument safe; where its line has broken, on a new one: it may be there still."""
+    try:
+        return await driver.safe_state()
+    except _LOST as error:
+        _log.warning("%s; making it safe on a new line", error)
+        lost = error
+    for wait_s in _NEW_LINES_AFTER_S:
+        await asyncio.sleep(wait_s)
+        await driver.close()
+        try:
+            await driver.open()  # which checks who answers
+            return await driver.safe_state()
+        except _LOST as error:
+            lost = error
+    raise lost
+
+
+def _raise_unless_safe(failures: Sequence[InstrumentError], unsafe: Sequence[str]) -> None:
+    """Raise what is the matter after opening, if anything is; first what cannot be made safe."""
+    if unsafe:
+        also = [str(failure) for failure in failures]
+        raise UnsafeError("NOT SAFE, nothing was started: " + "; ".join([*unsafe, *also]))
+    if failures:
+        raise failures[0]
 
 
 def _tightest(

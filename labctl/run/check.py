@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from labctl.errors import LimitError
-from labctl.run.executor import check_capabilities
+from labctl.errors import BadInputError, LimitError
 from labctl.run.limits import check_rate, check_technique, check_temperature
 
 if TYPE_CHECKING:
@@ -43,7 +42,18 @@ def check_plan(protocol: Protocol[Any], parameters: Parameters, rig: Rig) -> lis
     steps = protocol.plan(parameters)
     for step in steps:
         _check_step(step, limits)
-    return _timed(steps, limits)
+    return timed(steps, limits)
+
+
+def check_capabilities(protocol: Protocol[Any], rig: Rig) -> None:
+    """Raise BadInputError unless the channel can do what a protocol asks of it."""
+    potentiostat = rig.channel.potentiostat
+    for capability in protocol.capabilities:
+        if not isinstance(potentiostat, capability):
+            raise BadInputError(
+                f"{protocol.name} needs {capability.__name__}, which the potentiostat of channel "
+                f"{rig.channel.name!r} does not offer"
+            )
 
 
 def _check_step(step: PlannedStep, limits: Limits) -> None:
@@ -58,7 +68,7 @@ def _check_step(step: PlannedStep, limits: Limits) -> None:
         raise LimitError(f"step {step.key}: {error}") from error
 
 
-def _timed(steps: Sequence[PlannedStep], limits: Limits) -> list[CheckedStep]:
+def timed(steps: Sequence[PlannedStep], limits: Limits) -> list[CheckedStep]:
     """Return the steps one after the other, passive cooling added where it is the slower."""
     checked: list[CheckedStep] = []
     begins_s, at_k = 0.0, math.nan

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from labctl.documents import Document, Kind, Reason, points_of
-from labctl.errors import DocumentError
+from labctl.errors import DocumentError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,12 +21,17 @@ class Emitter:
 
     def __init__(self, run_id: str, sink: Sink, clock: RunClock) -> None:
         self.run_id = run_id
-        self.points: Counter[str] = Counter()
+        self._points: Counter[str] = Counter()
         self._sink = sink
         self._clock = clock
         self._seq = 0
         self._described: set[str] = set()
         self._turn = asyncio.Lock()
+
+    @property
+    def points(self) -> dict[str, int]:
+        """Return how many points each stream has got; a stream without points is left out."""
+        return dict(+self._points)
 
     async def start(self, body: Mapping[str, Any]) -> None:
         """Emit run_start."""
@@ -50,7 +55,7 @@ class Emitter:
     async def stop(self, reason: Reason, body: Mapping[str, Any]) -> None:
         """Emit run_stop with the counts of what was emitted, and wait until it is on disk."""
         status = {"exit_status": reason.exit_status.value, "reason": reason.value}
-        counts = {"actual_points": +self.points}
+        counts = {"actual_points": self.points}
         await self._emit(
             Kind.RUN_STOP, {"time": self._clock.timestamp(), **status, **counts, **body}
         )
@@ -68,13 +73,13 @@ class Emitter:
             self._count(document, 1)
             try:
                 await self._sink.put(document)
-            except DocumentError:
+            except (DocumentError, StreamError):  # not taken
                 self._count(document, -1)
                 raise
 
     def _count(self, document: Document, sign: int) -> None:
         """Count a document that the sink takes, or take that back."""
         self._seq += sign
-        self.points[document.stream] += sign * points_of(document)
+        self._points[document.stream] += sign * points_of(document)
         if document.kind is Kind.DESCRIPTOR:
             self._described ^= {document.stream}

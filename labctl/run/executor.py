@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from labctl.documents import OUTPUTS_OFF, Reason
-from labctl.errors import BadInputError, LabctlError
+from labctl.errors import LabctlError
+from labctl.run.check import timed
 from labctl.run.emitter import Emitter
 from labctl.run.pause import Pause
 from labctl.run.progress import Progress, ProgressTracker
@@ -20,13 +21,15 @@ from labctl.run.run import Run
 from labctl.run.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from labctl.clock import RunClock
     from labctl.config import SampleConfig
     from labctl.documents import Sink
     from labctl.instruments.rig import Rig
     from labctl.run.protocol import Parameters, PlannedStep, Protocol
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 SAFE_STATE_TIMEOUT_S = 30.0
@@ -62,7 +65,8 @@ class Ending:
     Attributes:
         reason: completed, aborted, failed or truncated.
         message: one sentence for people.
-        expected_points: points by stream for the run to be complete.
+        expected_points: points by stream, as planned.
+        forgone_points: those of them that the script chose not to measure.
         actual_points: points by stream that were emitted.
         unsafe: instruments that could not be made safe, with the reason; empty is good.
         error: what made it fail.
@@ -71,6 +75,7 @@ class Ending:
     reason: Reason
     message: str
     expected_points: Mapping[str, int]
+    forgone_points: Mapping[str, int]
     actual_points: Mapping[str, int]
     unsafe: Mapping[str, str]
     error: BaseException | None = None
@@ -91,7 +96,8 @@ class Executor:
         self._rig = rig
         self._plan: list[PlannedStep] = order.protocol.plan(order.parameters)
         self._emitter = Emitter(order.run_id, sink, clock)
-        tracker = ProgressTracker(self._plan, clock.elapsed_s, observer)
+        steps = timed(self._plan, rig.channel.limits)
+        tracker = ProgressTracker(steps, clock.elapsed_s, observer)
         self._telemetry = Telemetry(
             rig.channel, self._emitter, clock, tracker, interval_s=order.telemetry_interval_s
         )
@@ -123,7 +129,7 @@ class Executor:
         except* BaseException as group:  # noqa: BLE001 - the run's outer edge, also for sys.exit()
             error = _first(group)
             _log.exception("%s failed", self._order.run_id, exc_info=error)
-        return await _shielded(self._end(error))
+        return await to_the_end(self._end(error))
 
     async def _carry_out(self) -> None:
         """Run the script with telemetry beside it; whichever fails stops the other."""
@@ -161,7 +167,8 @@ class Executor:
             reason=reason,
             message=message,
             expected_points=self._run.expected_points,
-            actual_points=dict(self._emitter.points),
+            forgone_points=self._run.forgone_points,
+            actual_points=self._emitter.points,
             unsafe=unsafe,
             error=error,
         )
@@ -172,6 +179,7 @@ class Executor:
         body = {
             "message": ending.message,
             "expected_points": dict(ending.expected_points),
+            "forgone_points": dict(ending.forgone_points),
             "safe_state": dict.fromkeys(self._rig.drivers, OUTPUTS_OFF) | dict(ending.unsafe),
         }
         try:
@@ -182,9 +190,10 @@ class Executor:
         return ending
 
     def _judge(self, error: BaseException | None, unsafe: Mapping[str, str]) -> tuple[Reason, str]:
-        """Return how the run ended: success only if every expected point was measured.
+        """Return how the run ended: success only if every point was measured that was to be.
 
-        Steps that the script has forgone, by a policy that a person chose, are not expected.
+        Steps that the script has forgone, by a policy that a person chose, are not missed, as long
+        as they are not all there was to measure.
         """
         if unsafe:
             cause = f" (after: {error or type(error).__name__})" if error is not None else ""
@@ -196,7 +205,10 @@ class Executor:
         missing = self._missing()
         if missing:
             return Reason.TRUNCATED, f"points are missing: {missing}"
-        return Reason.COMPLETED, "every expected point was measured" + self._reservations()
+        if self._run.measures_nothing:
+            return Reason.TRUNCATED, "nothing was measured" + self._reservations()
+        every = "every point that was not skipped" if self._run.forgone else "every expected point"
+        return Reason.COMPLETED, f"{every} was measured" + self._reservations()
 
     def _reservations(self) -> str:
         """Return what a reader of a complete run must know all the same, in words."""
@@ -207,13 +219,13 @@ class Executor:
 
     def _missing(self) -> str:
         """Return which streams have another number of points than expected, in words."""
-        actual = self._emitter.points
-        wrong = {
-            stream: expected
-            for stream, expected in self._run.expected_points.items()
-            if actual[stream] != expected
+        actual, forgone = self._emitter.points, self._run.forgone_points
+        due = {
+            stream: count - forgone.get(stream, 0)
+            for stream, count in self._run.expected_points.items()
         }
-        return ", ".join(f"{name} {actual[name]} of {count}" for name, count in wrong.items())
+        counts = [(stream, actual.get(stream, 0), count) for stream, count in due.items()]
+        return ", ".join(f"{name} {got} of {count}" for name, got, count in counts if got != count)
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
@@ -224,23 +236,12 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     return error
 
 
-async def _shielded(ending: Any) -> Ending:
+async def to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
     """Await to the end even if cancelled again meanwhile: nothing may interrupt the safe state."""
-    task = asyncio.ensure_future(ending)
+    task = asyncio.ensure_future(work)
     while not task.done():
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
             _log.warning("already making the rig safe; please wait")
     return task.result()
-
-
-def check_capabilities(protocol: Protocol[Any], rig: Rig) -> None:
-    """Raise BadInputError unless the channel can do what a protocol asks of it."""
-    potentiostat = rig.channel.potentiostat
-    for capability in protocol.capabilities:
-        if not isinstance(potentiostat, capability):
-            raise BadInputError(
-                f"{protocol.name} needs {capability.__name__}, which the potentiostat of channel "
-                f"{rig.channel.name!r} does not offer"
-            )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from labctl.run.protocol import PlannedStep
+    from labctl.run.check import CheckedStep
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,20 +30,20 @@ class Progress:
 
 
 class ProgressTracker:
-    """Follows a plan and tells an observer of every change."""
+    """Follows a plan and tells an observer of every change; one that fails is told no more."""
 
     def __init__(
         self,
-        plan: Sequence[PlannedStep],
+        steps: Sequence[CheckedStep],
         elapsed_s: Callable[[], float],
         observer: Callable[[Progress], None],
     ) -> None:
-        self._durations = {step.key: step.expected_duration_s for step in plan}
+        self._durations = {step.key: step.duration_s for step in steps}
         self._elapsed_s = elapsed_s
-        self._observer = observer
+        self._observer: Callable[[Progress], None] | None = observer
         self._step_began_s = 0.0
         self._current_left_s: float | None = None
-        self._now = Progress(steps_total=len(plan), time_left_s=sum(self._durations.values()))
+        self._now = Progress(steps_total=len(steps), time_left_s=sum(self._durations.values()))
 
     def begin(self, key: str) -> None:
         """Note that a step begins."""
@@ -49,7 +52,7 @@ class ProgressTracker:
         self._tell(step=key, note="", last_point={})
 
     def end(self, key: str) -> None:
-        """Note that a step has ended."""
+        """Note that a step has ended, or will not be taken."""
         self._durations.pop(key, None)
         self._tell(steps_done=self._now.steps_done + 1)
 
@@ -72,7 +75,17 @@ class ProgressTracker:
         elapsed_s = self._elapsed_s()
         left_s = self._time_left_s(str(changes.get("step", self._now.step)), elapsed_s)
         self._now = replace(self._now, elapsed_s=elapsed_s, time_left_s=left_s, **changes)  # type: ignore[arg-type]
-        self._observer(self._now)
+        self._show()
+
+    def _show(self) -> None:
+        """Tell the observer; a display, whatever becomes of it, does not end a measurement."""
+        if self._observer is None:
+            return
+        try:
+            self._observer(self._now)
+        except (Exception, SystemExit):  # noqa: BLE001 - whatever an observer may do
+            self._observer = None
+            _log.exception("the display of the progress has failed; the run goes on without it")
 
     def _time_left_s(self, step: str, elapsed_s: float) -> float:
         """Return the planned time of what lies ahead, the running step's share included."""

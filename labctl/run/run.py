@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +15,7 @@ from labctl.run.limits import check_rate, check_technique, check_temperature
 from labctl.run.settling import ProbeSettings, Settling
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     from labctl.clock import RunClock
     from labctl.config import SampleConfig
@@ -104,11 +105,18 @@ class Run:
 
     @property
     def expected_points(self) -> dict[str, int]:
-        """Return how many points each stream must have for the run to be complete."""
-        totals: dict[str, int] = {}
-        for stream, n_points in self._expected.values():
-            totals[stream] = totals.get(stream, 0) + n_points
-        return totals
+        """Return how many points each stream shall have, by plan and what was asked for besides."""
+        return _totals(self._expected.values())
+
+    @property
+    def forgone_points(self) -> dict[str, int]:
+        """Return how many of the expected points the script has chosen not to measure."""
+        return _totals(self._expected[key] for key in self.forgone)
+
+    @property
+    def measures_nothing(self) -> bool:
+        """Return whether every measuring step that there was has been forgone."""
+        return bool(self.forgone) and set(self.forgone) == set(self._expected)
 
     async def eis(self, *, key: str, parameters: Eis) -> Measurement:
         """Measure an impedance spectrum and return it.
@@ -169,15 +177,15 @@ class Run:
         await self._emitter.event(stream, data)
 
     def forgo(self, key: str) -> None:
-        """Say that a planned step will not be taken: its points are not missed, run_stop names it.
+        """Say that a planned step will not be taken; run_stop counts its points as forgone.
 
         Raises:
             BadInputError: no step of the plan that still lies ahead has this key.
         """
-        if key not in self._expected or key in self._keys:
+        if key not in self._expected or key in (*self._keys, *self.forgone):
             raise BadInputError(f"step {key!r}: not one of the plan that still lies ahead")
-        del self._expected[key]
         self.forgone.append(key)
+        self._tracker.end(key)
 
     def _potentiostat(self, capability: type[Any]) -> Any:
         potentiostat = self._channel.potentiostat
@@ -217,6 +225,8 @@ class Run:
         """Record a step's start and its end, durable before the next step begins."""
         if key in self._keys:
             raise BadInputError(f"step {key!r} twice in one run: a key names one step")
+        if key in self.forgone:
+            raise BadInputError(f"step {key!r}: the script has forgone it")
         await self._pause.while_no_room()
         self._keys.append(key)
         about: dict[str, Any] = {"key": key, "index": len(self._keys) - 1, "kind": kind}
@@ -229,6 +239,14 @@ class Run:
         await self._emitter.event(STEP_STREAM, {**about, "phase": "end", "result": outcome})
         await self._emitter.flush()
         self._tracker.end(key)
+
+
+def _totals(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Return the sum of each stream's points."""
+    totals: Counter[str] = Counter()
+    for stream, n_points in counts:
+        totals[stream] += n_points
+    return dict(totals)
 
 
 def _joined(frames: Sequence[Frame], names: Mapping[str, str]) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ import socket
 import ssl
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
@@ -223,6 +223,14 @@ class _Client(aiomqtt.Client):
             raise
         finally:
             self._client.on_log = None
+
+    async def __aexit__(self, *error: object) -> None:
+        try:
+            await super().__aexit__(*cast("Any", error))
+        finally:
+            # Else asyncio complains on stderr of a break that nobody has asked about.
+            if self._disconnected.done() and not self._disconnected.cancelled():
+                self._disconnected.exception()
 
     async def answered_publish(
         self, topic: str, payload: bytes, *, qos: int, retain: bool

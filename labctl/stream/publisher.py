@@ -7,12 +7,14 @@ message is under way the next documents gather, so that a backlog travels in bun
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 
 from labctl.documents import check_seal
+from labctl.errors import StreamError
 from labctl.stream.permissions import publisher_needs
 from labctl.stream.reconnect import Reconnector
 from labctl.stream.topics import ANY, document_topic, resend_topic, rig_and_run, watermark_topic
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from labctl.stream.mqtt import BrokerAddress, Connection, Message
     from labctl.stream.outbox import Outbox
 
+_log = logging.getLogger(__name__)
+
+_FORGET_AGAIN_S = 1.0
 _MAX_WATERMARKS = 100
 
 
@@ -48,14 +53,16 @@ class Publisher:
         self._recorders = recorders
         self._transfers: dict[str, Transfer] = {}
         self._paced_until_s: float | None = None
+        self._forgetting_problem: str | None = None
+        self._forget_again_at_s: float | None = None
         self._has_work = asyncio.Event()
         self._has_progressed = asyncio.Event()
         self._reconnector = Reconnector("publisher", address, needs=publisher_needs(rig))
 
     @property
     def problem(self) -> str | None:
-        """Why nothing is being published now; None while the broker is there and lets us."""
-        return self._reconnector.problem
+        """Why documents do not leave the outbox now; None while they do."""
+        return self._reconnector.problem or self._forgetting_problem
 
     async def run(self) -> NoReturn:
         """Publish for ever, through every loss of the broker."""
@@ -95,6 +102,7 @@ class Publisher:
         async with asyncio.TaskGroup() as under_way:
             while True:
                 self._has_work.clear()
+                self._forget_again()
                 self._paced_until_s = None
                 messages = [self._next_message(run_id) for run_id in self._outbox.runs_pending()]
                 for topic, payload in filter(None, messages):
@@ -130,11 +138,33 @@ class Publisher:
         while True:
             messages = await connection.receive(_MAX_WATERMARKS)
             for run_id in {run_id for run_id in map(self._take_watermark, messages) if run_id}:
-                self._outbox.forget(run_id, self._transfers[run_id].watermark)
+                self._forget(run_id)
             for message in messages:
                 connection.acknowledge(message)
             self._has_work.set()
             self._has_progressed.set()
+
+    def _forget(self, *run_ids: str) -> None:
+        """Let the outbox forget what recorders have; where it cannot (a full disk), again later."""
+        try:
+            for run_id in run_ids:
+                self._outbox.forget(run_id, self._transfers[run_id].watermark)
+        except StreamError as error:
+            if self._forgetting_problem is None:
+                _log.warning("publisher: %s; trying again", error)
+            self._forgetting_problem = str(error)
+            self._forget_again_at_s = asyncio.get_running_loop().time() + _FORGET_AGAIN_S
+
+    def _forget_again(self) -> None:
+        """Try again what has failed, when it is time for that."""
+        again_at_s = self._forget_again_at_s
+        if again_at_s is None or asyncio.get_running_loop().time() < again_at_s:
+            return
+        self._forget_again_at_s = None
+        self._forget(*self._transfers)
+        if self._forget_again_at_s is None:
+            self._forgetting_problem = None
+        self._has_progressed.set()
 
     def _take_watermark(self, message: Message) -> str | None:
         """Return the run whose watermark a message moves on; None if it does not.
@@ -160,7 +190,7 @@ class Publisher:
     def _next_wake_s(self) -> float | None:
         """Return when a held-back message may go, or the first silence will have been too long."""
         times = [transfer.resend_at_s for transfer in self._transfers.values()]
-        times.append(self._paced_until_s)
+        times += [self._paced_until_s, self._forget_again_at_s]
         return min((time_s for time_s in times if time_s is not None), default=None)
 
 

@@ -7,10 +7,9 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, NoReturn
 
-from labctl.errors import StoreError
+from labctl.errors import StoreError, StreamError
 from labctl.stream.mqtt import (
     BrokerAddress,
-    BrokerLostError,
     Connection,
     LastWill,
     connected,
@@ -84,7 +83,8 @@ class Reconnector:
                     await prove(connection, self._needs, self._address)
                 self._report(None)
                 await session(connection)
-        except* (BrokerLostError, StoreError) as group:
+        # Also a store or an outbox that fails, on a full disk say: told, and tried again.
+        except* (StreamError, StoreError) as group:
             self._report("; ".join(dict.fromkeys(str(error) for error in _leaves(group))))
 
     async def _prove_beforehand(self) -> None:

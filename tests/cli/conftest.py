@@ -44,13 +44,15 @@ def environment(home: Path, data: Path) -> dict[str, str]:
 def start() -> Callable[..., subprocess.Popen[str]]:
     """Starts `labctl ...` as a process of its own in a folder, which is its home too."""
 
-    def started(folder: Path, *arguments: str, data: Path | None = None) -> subprocess.Popen[str]:
+    def started(
+        folder: Path, *arguments: str, data: Path | None = None, stderr: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [str(LABCTL), *arguments],
             cwd=folder,
             env=environment(folder, data or folder / "data"),
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 

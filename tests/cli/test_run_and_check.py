@@ -128,3 +128,53 @@ def test_a_wrong_parameter_of_the_sample_names_the_sample_s_file(labctl, tmp_pat
     said = labctl("check", "temperature_eis", *FILES, *settings())
     assert said.exit_code == 2
     assert "sample.toml: parameters: amplitude_v_rms = '20 mA': expected a voltage" in said.err
+
+
+@pytest.mark.parametrize("name", ["LLZO pellet", "µ-LiCl [/red] a/b"])
+def test_any_sample_name_is_shown_as_it_was_written(labctl, tmp_path: Path, name: str) -> None:
+    (tmp_path / "sample.toml").write_text(f'name = "{name}"\n')
+    said = labctl("run", "temperature_eis", *FILES, *settings(), "--simulate")
+    assert said.exit_code == 0, said.err
+    assert f"sample {name}\n" in said.out
+    assert name in labctl("runs").out
+
+
+def test_a_script_s_error_is_shown_as_it_was_raised(labctl, tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAILING)
+    said = labctl("run", "failing.py", *FILES, "--simulate")
+    assert said.exit_code == 1
+    assert "failed: no column [/z_real] in [red] table\n" in said.out
+
+
+FAILING = """
+from labctl.run.protocol import Parameters, Protocol
+
+async def script(run, parameters):
+    raise ValueError("no column [/z_real] in [red] table")
+
+PROTOCOL = Protocol(
+    name="failing", script=script, parameters=Parameters, plan=lambda _: [], capabilities=(),
+    summary="",
+)
+"""
+
+
+def test_the_store_s_file_names_its_folder(labctl, tmp_path: Path) -> None:
+    labctl("run", "temperature_eis", *FILES, *settings(), "--simulate", "--json")
+    store = str(tmp_path / "data" / "labctl.sqlite")
+    for command in ("plot", "export"):
+        said = labctl(command, "--data", store)
+        assert said.exit_code == 0, said.err
+        for line in said.out.splitlines():
+            assert line.startswith(str(tmp_path / "data"))
+
+
+def test_a_skipped_measurement_is_no_success(labctl) -> None:
+    impatient = settings(
+        temperatures='["60 degC"]', settle_timeout="2 min", on_settle_timeout="skip"
+    )
+    said = labctl("run", "temperature_eis", *FILES, *impatient, "--simulate", "--json")
+    assert said.exit_code == 1
+    assert said.json["reason"] == "truncated"
+    assert said.json["expected_points"] == said.json["forgone_points"] == {"eis": 15}
+    assert "" not in said.json["actual_points"]

@@ -9,7 +9,7 @@ import pytest
 
 from labctl.clock import VirtualTimeLoop, run_on
 from labctl.config import load_rig
-from labctl.errors import BadInputError, UnreachableError, WrongInstrumentError
+from labctl.errors import BadInputError, UnreachableError, UnsafeError, WrongInstrumentError
 from labctl.instruments.in_process import InProcessTransport
 from labctl.instruments.rig import Rig
 from labctl.quantities import kelvin
@@ -144,6 +144,44 @@ def test_an_instrument_that_is_lost_does_not_keep_the_other_from_being_made_safe
     bench.virtually(use)
 
 
+def test_another_instrument_on_the_new_line_is_not_taken_for_the_lost_one(bench: Bench) -> None:
+    async def use(rig: Rig) -> None:
+        await rig.open()
+        bench.devices["stage"].faults.hung_up = True
+        bench.devices["stage"] = Bench(bench.file.parent).devices["potentiostat"]
+        told = await rig.safe_state(timeout_s=30.0)
+        assert told["stage"].startswith("stage: no Lake Shore 336, but ")
+        await rig.close()
+
+    bench.virtually(use)
+
+
+def test_opening_makes_safe_what_answers_even_where_another_does_not(
+    bench: Bench, left_behind
+) -> None:
+    stage = bench.devices["stage"]
+    stage.connect(0.0)
+    stage.receive(b"SETP 1,350;RANGE 1,3\n", 0.0)
+    bench.devices["potentiostat"].faults.hung_up = True
+
+    async def use(rig: Rig) -> None:
+        with pytest.raises(UnreachableError, match="potentiostat: the line is cut"):
+            await rig.open_safe(timeout_s=30.0)
+        stage.receive(b"RANGE? 1\n", asyncio.get_running_loop().time())
+        assert stage.transmit(asyncio.get_running_loop().time() + 1.0) == b"0\r\n"
+
+    bench.virtually(use)
+    assert left_behind() == []
+
+
+def test_opening_refuses_what_cannot_be_made_safe(bench: Bench) -> None:
+    async def use(rig: Rig) -> None:
+        with pytest.raises(UnsafeError, match="NOT SAFE, nothing was started: potentiostat: not"):
+            await rig.open_safe(timeout_s=0.01)
+
+    bench.virtually(use)
+
+
 def test_the_safe_state_ends_in_time_whatever_an_instrument_does(bench: Bench) -> None:
     async def use(rig: Rig) -> None:
         await rig.open()
@@ -152,7 +190,7 @@ def test_the_safe_state_ends_in_time_whatever_an_instrument_does(bench: Bench) -
         began_s = asyncio.get_running_loop().time()
         told = await rig.safe_state(timeout_s=30.0)
         assert asyncio.get_running_loop().time() - began_s < 61.0
-        assert told["stage"].startswith("stage: no answer within")
+        assert told["stage"].startswith("stage: nothing answers: ")
         assert told["potentiostat"].startswith("potentiostat: ")
         await rig.close()
 

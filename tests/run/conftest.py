@@ -137,9 +137,11 @@ class Bench:
         sink: MemorySink | None = None,
         at: Mapping[float, Callable[[asyncio.Task[Ending]], object]] | None = None,
         may_resume: Callable[[], Awaitable[None]] = at_once,
+        observer: Callable[[Progress], None] | None = None,
     ) -> Result:
         """Carry a protocol out; `at` says what happens besides, and how long after its start."""
-        main = self._main(parameters, protocol, sink or MemorySink(), at or {}, may_resume)
+        sink = sink or MemorySink()
+        main = self._main(parameters, protocol, sink, at or {}, may_resume, observer)
         return run_on(VirtualTimeLoop(), main)
 
     async def _main(
@@ -149,6 +151,7 @@ class Bench:
         sink: MemorySink,
         at: Mapping[float, Callable[[asyncio.Task[Ending]], object]],
         may_resume: Callable[[], Awaitable[None]],
+        observer: Callable[[Progress], None] | None,
     ) -> Result:
         loop = asyncio.get_running_loop()
         order = RunOrder(
@@ -161,9 +164,11 @@ class Bench:
             may_resume=may_resume,
         )
         rig = self.rig(loop)
-        about = {name: asdict(identity) for name, identity in (await rig.open()).items()}
+        identities = await rig.open_safe(timeout_s=30.0)
+        about = {name: asdict(identity) for name, identity in identities.items()}
         progress: list[Progress] = []
-        executor = Executor(order, rig, sink, RunClock(loop, epoch=EPOCH), progress.append)
+        clock = RunClock(loop, epoch=EPOCH)
+        executor = Executor(order, rig, sink, clock, observer or progress.append)
         task = asyncio.create_task(executor.execute(about))
         for after_s, happen in at.items():
             loop.call_later(after_s, happen, task)

@@ -122,14 +122,43 @@ def test_points_that_were_not_planned_are_expected_once_the_script_asks_for_them
     assert result.told.stop["expected_points"] == {"eis": 8, "ocp": 4}
 
 
-def test_a_forgone_step_is_not_missed_but_named(bench) -> None:
+def test_a_forgone_step_is_not_missed_but_counted_and_named(bench) -> None:
     async def choosy(run: Run, _: Parameters) -> None:
         await run.eis(key="first", parameters=SWEEP)
         run.forgo("second")
 
     result = bench.run({}, protocol=scripted(choosy))
     assert result.ending.reason is Reason.COMPLETED
-    assert "second" in result.told.stop["message"]
+    stop = result.told.stop
+    assert stop["message"] == "every point that was not skipped was measured; skipped: second"
+    assert stop["expected_points"] == {"eis": 10}
+    assert stop["forgone_points"] == {"eis": 5}
+    assert stop["actual_points"] == dict(result.told.points())
+
+
+def test_a_run_that_has_forgone_all_there_was_to_measure_is_no_success(bench) -> None:
+    async def nothing(run: Run, _: Parameters) -> None:
+        run.forgo("first")
+        run.forgo("second")
+
+    result = bench.run({}, protocol=scripted(nothing))
+    assert result.ending.reason is Reason.TRUNCATED
+    stop = result.told.stop
+    assert stop["message"] == "nothing was measured; skipped: first, second"
+    assert stop["expected_points"] == stop["forgone_points"] == {"eis": 10}
+
+
+@pytest.mark.parametrize("again", ["forgo", "eis"])
+def test_a_forgone_step_is_forgone_for_good(bench, again: str) -> None:
+    async def fickle(run: Run, _: Parameters) -> None:
+        run.forgo("first")
+        if again == "forgo":
+            run.forgo("first")
+        await run.eis(key="first", parameters=SWEEP)
+
+    result = bench.run({}, protocol=scripted(fickle))
+    assert result.ending.reason is Reason.FAILED
+    assert "step 'first': " in result.told.stop["message"]
 
 
 def test_one_key_names_one_step(bench) -> None:

@@ -130,12 +130,43 @@ def test_a_potentiostat_that_dies_fails_the_run_and_is_named_not_safe(
     assert bench.heater_is_off(result.ended_s)
 
 
+@pytest.mark.parametrize("name", ["stage", "potentiostat"])
+@pytest.mark.parametrize("n_tries", [1, 2, 3])
+def test_an_instrument_whose_line_breaks_is_made_safe_on_a_new_line(
+    bench, quick, phases, monkeypatch, name: str, n_tries: int
+) -> None:
+    device, tries = getattr(bench, name), []
+    connect = device.connect
+
+    def connect_at_last(now_s: float) -> None:
+        tries.append(now_s)
+        device.faults.hung_up = len(tries) < n_tries
+        connect(now_s)
+
+    def cut(_: object) -> None:
+        device.faults.hung_up = True
+        monkeypatch.setattr(device, "connect", connect_at_last)
+
+    result = bench.run(quick, at={phases["during the spectrum"]: cut})
+    assert_honest(result, reason=Reason.FAILED)
+    assert len(tries) == n_tries
+    assert result.told.stop["safe_state"] == {"potentiostat": "outputs off", "stage": "outputs off"}
+    assert not result.cell_is_on
+    assert not bench.potentiostat.is_running
+    assert bench.heater_is_off(result.ended_s)
+
+
 def test_a_lost_potentiostat_switches_its_cell_off_at_its_script_s_end(bench, quick, phases):
     at_s = phases["during the spectrum"]
+    seen = []
     result = bench.run(
-        quick, at={at_s: lambda _: setattr(bench.potentiostat.faults, "hung_up", True)}
+        quick,
+        at={
+            at_s: lambda _: setattr(bench.potentiostat.faults, "hung_up", True),
+            at_s + 0.1: lambda _: seen.append(bench.potentiostat.cell_is_on),
+        },
     )
-    assert result.cell_is_on
+    assert seen == [True]
     bench.potentiostat.connect(result.ended_s + 60.0)
     assert not bench.potentiostat.cell_is_on
 
@@ -208,6 +239,7 @@ def test_a_full_disk_fails_the_run_and_leaves_no_run_stop(
     assert result.ending.reason is Reason.FAILED
     assert "the disk is full" in result.ending.message
     assert len(result.told.documents) == n_documents
+    assert result.ending.actual_points == dict(result.told.points())
     assert not result.told.of(Kind.RUN_STOP)
     assert not result.cell_is_on
     assert bench.heater_is_off(result.ended_s)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
 from labctl.errors import BadInputError
+from labctl.stream.broker import EmbeddedBroker
 from labctl.stream.mqtt import (
     PASSWORD_VARIABLE,
     USERNAME_VARIABLE,
@@ -100,3 +102,15 @@ async def test_a_cancellation_that_comes_with_the_answer_is_not_swallowed(broker
         client.on_subscribe = answered
         await asyncio.wait({subscribing}, timeout=5)
     assert subscribing.cancelled()
+
+
+async def test_a_break_that_nobody_asked_about_is_not_complained_of():
+    embedded, complaints = EmbeddedBroker(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
+    async with connected(embedded.start()) as connection:
+        embedded.stop()
+        await asyncio.wait({connection._client._disconnected}, timeout=5)
+    del connection
+    gc.collect()
+    await asyncio.sleep(0)
+    assert complaints == []

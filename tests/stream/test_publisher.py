@@ -158,3 +158,34 @@ async def test_the_status_is_retained(broker, link):
         await late.subscribe(status_topic("bench"))
         [message] = await late.receive(1)
     assert orjson.loads(message.payload)["state"] == "online"
+
+
+async def test_an_outbox_that_cannot_forget_yet_forgets_later(
+    broker, url_of, outbox_path, ear, points, monkeypatch, caplog
+):
+    monkeypatch.setattr("labctl.stream.publisher._FORGET_AGAIN_S", 0.05)
+    with Link(outbox_path=outbox_path, rig="bench", mqtt=url_of(broker)) as link:
+        for document in points(3):
+            await link.put(document)
+        await link.flush()
+        heard = []
+        while heard[-1:] != [2]:
+            heard += await ear.hear()
+        await on_the_outbox(link, "PRAGMA query_only = 1")  # writing fails, reading does not
+        await ear.say(2)
+        while link.problem is None:  # noqa: ASYNC110 - another thread notices it
+            await asyncio.sleep(0.01)
+        assert await link.drain(0.1) == 3
+        await on_the_outbox(link, "PRAGMA query_only = 0")
+        assert await link.drain(5.0) == 0
+        assert link.problem is None
+        await link.put(points(4)[3])
+        assert await ear.hear() == [3]
+    assert caplog.text.count("trying again") == 1
+
+
+async def on_the_outbox(link, statement: str) -> None:
+    async def execute(courier) -> None:
+        courier._outbox._connection.execute(statement)
+
+    await link._on_courier(execute)
