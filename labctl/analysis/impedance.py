@@ -180,7 +180,7 @@ def _result(
         r_total_ohm=meaning.r_total_ohm,
         u_r_total_ohm=math.hypot(meaning.u_r_total_ohm, doubt_ohm),
         r_bulk_ohm=bulk.r_ohm if bulk else None,
-        u_r_bulk_ohm=bulk.u_r_ohm if bulk else None,
+        u_r_bulk_ohm=math.hypot(bulk.u_r_ohm, doubt_ohm) if bulk else None,
         is_arc_closed=meaning.is_arc_closed,
         arcs=meaning.arcs,
         parameters=meaning.parameters,
