@@ -178,7 +178,7 @@ def test_the_newest_points_and_the_last_fit_are_drawn() -> None:
     page = document(Kind.EVENT_PAGE, {"stream": "eis", "n_points": 2, "columns": columns})
     sigma = {"sigma_s_per_cm": 1e-3, "u_sigma_s_per_cm": 1e-5}
     fit = {"temperature_k": 303.15, "r_total_ohm": 396.3, "conductivity": sigma}
-    event = document(Kind.EVENT, {"stream": "fit", "time": "", "data": fit})
+    event = document(Kind.EVENT, {"stream": "fit", "time": "2026-01-01T00:00:00Z", "data": fit})
     text = drawn(
         told(
             ("bench/status", ONLINE),
