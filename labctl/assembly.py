@@ -26,6 +26,7 @@ from labctl.run.resumption import persons_word
 from labctl.run_status import ShownRun
 from labctl.signals import held_signals
 from labctl.store.holder import Holder, held_folder
+from labctl.store.reading import open_store
 from labctl.store.sqlite import STORE_NAME
 from labctl.stream.delivery import Delivery, delivery_from
 from labctl.stream.outbox import OutboxLimits
@@ -199,7 +200,11 @@ async def _main(
 async def _check_run_id(prepared: Prepared, link: Link) -> None:
     """Refuse a run id that was used before: its documents would count as delivered already."""
     run_id = prepared.request.run_id
-    if run_id is not None and await link.last_seq(run_id) >= 0:
+    if run_id is None:
+        return
+    path = prepared.request.data / STORE_NAME
+    is_stored = path.is_file() and any(run.run_id == run_id for run in open_store(path).runs())
+    if is_stored or await link.last_seq(run_id) >= 0:
         raise BadInputError(f"run_id = {run_id!r}: there is such a run already")
 
 

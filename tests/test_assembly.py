@@ -76,6 +76,9 @@ def test_a_run_id_is_used_once(
     assert assembly.run(twice, lambda _: None).undelivered == ""
     with pytest.raises(BadInputError, match="run_id = 'once'"):
         assembly.run(twice, lambda _: None)
+    (twice.data / "outbox.sqlite").unlink()
+    with pytest.raises(BadInputError, match="run_id = 'once'"):
+        assembly.run(twice, lambda _: None)
 
 
 @pytest.mark.parametrize(

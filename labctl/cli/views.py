@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from labctl.store.reading import RunSummary, StoredRun
 
-_STYLES = {"completed": "green", "interrupted": "yellow"}
+_STYLES = {"completed": "green", "running": "cyan", "interrupted": "yellow"}
 
 
 def print_json(value: object) -> None:

@@ -13,13 +13,21 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """How a run ended; the reasons of run_stop, and `interrupted` for a run without one."""
+    """How a run ended; the reasons of run_stop, and what a run without one is."""
 
     COMPLETED = "completed"
     ABORTED = "aborted"
     FAILED = "failed"
     TRUNCATED = "truncated"
     INTERRUPTED = "interrupted"
+    RUNNING = "running"
+
+
+_NO_END = (
+    "No run_stop is stored: the run was interrupted, unless it goes on on another machine or its"
+    " end waits in an outbox (labctl drain). Heater and cell may still be on: nothing says that the"
+    " rig is safe."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,11 @@ class Ending:
 
 
 def judge_ending(
-    stop: Mapping[str, Any] | None, *, stored_points: Mapping[str, int], n_missing: int
+    stop: Mapping[str, Any] | None,
+    *,
+    stored_points: Mapping[str, int],
+    n_missing: int,
+    is_running: bool = False,
 ) -> Ending:
     """Return how a run ended.
 
@@ -39,12 +51,12 @@ def judge_ending(
         stop: The body of the run_stop that closes the run; None if the run is open.
         stored_points: Stream name to the number of points that are stored.
         n_missing: How many documents before the last stored one are not stored.
+        is_running: Whether a process is known to carry the run out now.
     """
+    if is_running:
+        return Ending(Outcome.RUNNING, "The run goes on.")
     if stop is None:
-        return Ending(
-            Outcome.INTERRUPTED,
-            "No run_stop is stored: the run was interrupted, or it is still running.",
-        )
+        return Ending(Outcome.INTERRUPTED, _NO_END)
     missing = _missing(stop["actual_points"], stored_points, n_missing)
     if stop["exit_status"] != ExitStatus.SUCCESS:
         return Ending(_reason(stop), "; ".join([_sentence(stop), *missing]))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from labctl.errors import BadInputError, StoreError
+from labctl.store.holder import holder_of
 from labctl.store.outcome import Ending, Outcome, judge_ending
 from labctl.store.schema import check_version
 from labctl.store.sqlite import STORE_NAME
@@ -116,7 +117,7 @@ class Store:
     def runs(self) -> list[RunSummary]:
         """Return a line about each run, the newest first."""
         with connect(self.path) as connection:
-            headers = _headers(connection)
+            headers = _headers(connection, self.path)
         return [_summary(header) for header in headers]
 
     def run(self, run_id: str = LATEST) -> StoredRun:
@@ -247,7 +248,7 @@ class StoredRun:
 
     def _header(self) -> _Header:
         with connect(self.path) as connection:
-            return _headers(connection, self.run_id)[0]
+            return _headers(connection, self.path, self.run_id)[0]
 
 
 @contextmanager
@@ -264,25 +265,34 @@ def connect(path: Path) -> Generator[sqlite3.Connection]:
         raise StoreError(f"{path}: {error}") from error
 
 
-def _headers(connection: sqlite3.Connection, run_id: str | None = None) -> list[_Header]:
+def _headers(
+    connection: sqlite3.Connection, path: Path, run_id: str | None = None
+) -> list[_Header]:
     """Return what is known of each run, or of one, the newest first."""
+    holder = holder_of(path.parent)
+    running = holder.run_id if holder else ""
     points: dict[int, dict[str, int]] = {}
     for run, name, n_points in connection.execute(_POINTS):
         points.setdefault(run, {})[name] = n_points
     rows = connection.execute(_RUNS, {"run_id": run_id})
-    headers = [_header(row, points.get(row[0], {})) for row in rows]
+    headers = [_header(row, points.get(row[0], {}), running) for row in rows]
     return sorted(headers, key=_start_time, reverse=True)
 
 
-def _header(row: tuple[Any, ...], points: dict[str, int]) -> _Header:
-    """Return what one row and the counts of its streams say."""
+def _header(row: tuple[Any, ...], points: dict[str, int], running: str) -> _Header:
+    """Return what one row and the counts of its streams say; `running` is the run that goes on."""
     _, run_id, n_missing, start, stop = row
     stop = orjson.loads(stop) if stop else None
     return _Header(
         run_id=run_id,
         start=orjson.loads(start) if start else None,
         stop=stop,
-        ending=judge_ending(stop, stored_points=points, n_missing=n_missing),
+        ending=judge_ending(
+            stop,
+            stored_points=points,
+            n_missing=n_missing,
+            is_running=stop is None and run_id == running,
+        ),
         n_points=sum(points.values()),
     )
 

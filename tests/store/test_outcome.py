@@ -48,3 +48,11 @@ def test_another_ending_says_what_is_not_stored(status: str, reason: str) -> Non
     assert ending.sentence.startswith("it ended; ")
     assert "stream eis holds 10 of 50 points" in ending.sentence
     assert "40 documents before the run_stop are not stored" in ending.sentence
+
+
+def test_a_run_without_an_end_is_running_only_if_a_process_is_known_to_carry_it_out() -> None:
+    going = judge_ending(None, stored_points={}, n_missing=0, is_running=True)
+    assert going.outcome is Outcome.RUNNING
+    gone = judge_ending(None, stored_points={}, n_missing=0)
+    assert gone.outcome is Outcome.INTERRUPTED
+    assert "Heater and cell may still be on" in gone.sentence

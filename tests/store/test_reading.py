@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import labctl
 from labctl.documents import Kind, Reason
 from labctl.errors import BadInputError, StoreError
+from labctl.store.holder import Holder, held_folder
 from labctl.store.outcome import Outcome
 from labctl.store.reading import open_store
 
@@ -180,7 +182,7 @@ def test_a_run_without_a_stop_is_interrupted(store, script):
     store.add(script.whole()[:-1])
     run = open_store(store.path).run()
     assert run.outcome is Outcome.INTERRUPTED
-    assert "still running" in run.ending.sentence
+    assert "goes on on another machine" in run.ending.sentence
     assert run.stop is None
 
 
@@ -221,3 +223,14 @@ def test_a_hundred_thousand_points_are_one_matrix(store, script):
     assert column.shape == (100 * n,)
     assert column.flags["C_CONTIGUOUS"]
     assert column[::n].tolist() == list(range(100))
+
+
+def test_a_run_that_goes_on_is_running_and_interrupted_once_its_process_has_gone(store, script):
+    script.start()
+    run_id = script.documents[0].run_id
+    holder = Holder(pid=os.getpid(), run_id=run_id, since="2026-01-01T00:00:00+00:00")
+    store.add(script.documents)
+    with held_folder(store.path.parent, holder):
+        assert open_store(store.path).run().outcome is Outcome.RUNNING
+        assert open_store(store.path).runs()[0].outcome is Outcome.RUNNING
+    assert open_store(store.path).run().outcome is Outcome.INTERRUPTED
