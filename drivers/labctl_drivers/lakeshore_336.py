@@ -14,13 +14,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict
-from pyvisa import Error as VisaError
 from pyvisa.constants import Parity, StopBits
 
 from labctl.errors import (
     DeviceError,
     InstrumentError,
-    LabctlError,
     ReplyError,
     ReplyTimeoutError,
     UnreachableError,
@@ -127,8 +125,7 @@ class LakeShore336:
         """Free the address; the controller goes on as it is."""
         self._wire = None
         self._is_heating = False
-        with suppress(LabctlError, OSError, VisaError):
-            await self._connection.close()
+        await self._connection.close()
 
     async def read(self) -> StageReading:
         """Return temperature, setpoint, heater output and status now.

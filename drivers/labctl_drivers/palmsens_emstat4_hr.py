@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pymeasure.instruments import Instrument
-from pyvisa import Error as VisaError
 from pyvisa.constants import ControlFlow
 
 from labctl.errors import (
     DeviceError,
-    LabctlError,
     ReplyError,
     ReplyTimeoutError,
     UnreachableError,
@@ -148,8 +146,7 @@ class PalmSensEmStat4Hr:
 
     async def close(self) -> None:
         """Free the address; whatever runs on the instrument goes on."""
-        with suppress(LabctlError, OSError, VisaError):
-            await self._connection.close()
+        await self._connection.close()
 
     async def safe_state(self) -> None:
         """Stop whatever runs and switch the cell off; works on a device in any state."""

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from labctl.clock import ParkingLot, VirtualTimeLoop
-from labctl.errors import ReplyError, ReplyTimeoutError, UnreachableError
+from labctl.errors import InstrumentError, ReplyError, ReplyTimeoutError, UnreachableError
 from labctl.instruments.attempts import again, to_the_end
 
 if TYPE_CHECKING:
@@ -150,11 +150,14 @@ class Bus:
         call = _Call(last, asyncio.get_running_loop())
         self._begin(call, None)
         await asyncio.wait({call.future}, timeout=_CLOSE_S)
-        if call.future.done():
-            self._thread.join()
-            call.future.result()
-        else:
+        if not call.future.done():
             _log.warning("%s: its line does not let go of a call; left behind", self._name)
+            return
+        self._thread.join()
+        try:
+            call.future.result()
+        except InstrumentError as error:  # a line that cannot even be closed is none any more
+            _log.warning("%s", error)
 
     def _closed(self) -> UnreachableError:
         return UnreachableError(self._name, "the line is not open")
@@ -222,7 +225,10 @@ class Connection:
         return self._transport
 
     async def close(self) -> None:
-        """Close the line and end its thread; idempotent, and takes three seconds at most."""
+        """Close the line and end its thread; idempotent, and takes three seconds at most.
+
+        What is wrong with a line that is given up is only logged.
+        """
         self._transport = None
         bus, self._bus = self._bus, None
         line, self._line = self._line, None

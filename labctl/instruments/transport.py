@@ -131,9 +131,11 @@ class LineTransport(Adapter):
         """
         stop_s = self._now_s() + MAX_BLOCK_S
         self._received.clear()
+        latest = b""
         while some := self._read_some(0.0):
+            latest = (latest + some)[-_SHOWN:]
             if self._now_s() > stop_s:
-                raise ReplyError(self.name, "it does not stop sending", reply=some[:_SHOWN])
+                raise ReplyError(self.name, "it does not stop sending", reply=latest)
 
 
 class VisaTransport(LineTransport):
@@ -149,7 +151,7 @@ class VisaTransport(LineTransport):
         self._resource = _open_visa(name, address, link, library)
         self.connection = self._resource
         line = self._socket()
-        if line is not None:
+        if line is not None:  # on some systems room for a byte is enough to be told to send all
             line.settimeout(self.max_block_s)
 
     def close(self) -> None:
@@ -162,7 +164,8 @@ class VisaTransport(LineTransport):
         # A system may keep a closing serial port for half a minute until its output is taken.
         with suppress(Error, OSError):
             self._resource.flush(BufferOperation.discard_write_buffer)
-        super().close()
+        with _visa_errors(self.name, self._address):
+            super().close()
 
     def _now_s(self) -> float:
         # pyvisa waits by the wall clock, on a thread that has no loop: so its deadlines are kept.

@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 
-from labctl.errors import DeviceError, ReplyError, ReplyTimeoutError, UnreachableError
+from labctl.errors import (
+    DeviceError,
+    ReplyError,
+    ReplyTimeoutError,
+    UnreachableError,
+    WrongInstrumentError,
+)
 from labctl.instruments.bus import Connection
 from labctl.instruments.techniques import Eis, Frame
 from labctl.testing import in_virtual_time
@@ -229,7 +235,20 @@ async def test_an_instrument_that_never_stops_talking_is_given_up_in_time(
 
 
 @in_virtual_time
-@pytest.mark.parametrize("delay_s", [0.3, 0.8, 1.9, 2.5, 4.0])
+async def test_opening_on_an_instrument_that_never_stops_talking_ends_in_time(
+    connection_to: Connect,
+) -> None:
+    instrument = Chatting()
+    instrument.is_chatting = True
+    driver = PalmSensEmStat4Hr(connection_to(instrument), PalmSensEmStat4Hr.Settings())
+    began_s = now_s()
+    with pytest.raises(WrongInstrumentError, match="Pda8000000"):
+        await driver.open()
+    assert now_s() - began_s <= 16.0
+
+
+@in_virtual_time
+@pytest.mark.parametrize("delay_s", [0.3, 0.8, 1.9, 2.0, 2.5, 3.0, 3.5, 4.15, 4.9])
 async def test_an_instrument_that_answers_late_is_made_safe(
     connection_to: Connect, delay_s: float
 ) -> None:

@@ -61,6 +61,10 @@ class Bench:
         await asyncio.sleep(3600.0)
         assert self.power_w() > 1.0
 
+    def assert_not_switched_on_after_off(self) -> None:
+        heard = [line for _, line in self.controller.heard]
+        assert HEATER_ON not in heard[heard.index(HEATER_OFF) :]
+
     async def assert_off(self) -> None:
         """Check the heater now and two hours on."""
         assert self.controller.heater_range == 0
@@ -112,12 +116,13 @@ async def test_no_ramp_switches_the_heater_on_after_a_safe_state(
         await asyncio.wait({ramp})
         await asyncio.sleep(delay_s)
         await made_safe[0]
+        it.assert_not_switched_on_after_off()
         await it.assert_off()
         assert ramp.exception() is None or isinstance(ramp.exception(), InstrumentError)
 
 
 @in_virtual_time
-@pytest.mark.parametrize("delay_s", [0.1 * n for n in range(12)])
+@pytest.mark.parametrize("delay_s", [0.03 * n for n in range(30)])
 async def test_a_ramp_at_any_stage_gives_way_to_a_safe_state(
     connection_to: Connect, delay_s: float
 ) -> None:
@@ -127,6 +132,7 @@ async def test_a_ramp_at_any_stage_gives_way_to_a_safe_state(
         await asyncio.sleep(delay_s)
         await it.driver.safe_state()
         await asyncio.wait({ramp})
+        it.assert_not_switched_on_after_off()
         await it.assert_off()
 
 

@@ -283,6 +283,21 @@ async def test_closing_does_not_wait_for_a_call_that_never_returns(
     assert stuck.is_closed.is_set()
 
 
+@in_virtual_time
+async def test_a_line_that_cannot_be_closed_is_given_up_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Sticky(Stuck):
+        def close(self) -> None:
+            raise UnreachableError("sticky", "no such port any more")
+
+    sticky: Any = Sticky()
+    connection = Connection("sticky", lambda link, lot: sticky)
+    await connection.open(LINK)
+    await connection.close()
+    assert "sticky: no such port any more" in caplog.text
+
+
 @pytest.mark.realtime
 async def test_a_line_that_opens_after_its_opener_has_gone_is_closed_again() -> None:
     stuck: Any = Stuck()

@@ -201,8 +201,9 @@ def test_bytes_that_trickle_in_become_a_line(ends: Ends) -> None:
     rest.join()
 
 
-def test_bytes_that_never_become_a_line_do_not_hold_a_read(talker) -> None:
-    port = talker(b"x", 0.02).port
+@pytest.mark.parametrize("every_s", [0.02, 0.0003])
+def test_bytes_that_never_become_a_line_do_not_hold_a_read(talker, every_s: float) -> None:
+    port = talker(b"x", every_s).port
     line = VisaTransport("meter", f"TCPIP::127.0.0.1::{port}::SOCKET", LINK)
     began_s = perf_counter()
     with pytest.raises(ReplyTimeoutError):
