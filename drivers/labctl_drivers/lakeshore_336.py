@@ -123,8 +123,7 @@ class LakeShore336:
 
     async def close(self) -> None:
         """Free the address; the controller goes on as it is."""
-        self._wire = None
-        self._is_heating = False
+        self._wire, self._ramp, self._is_heating = None, None, False
         await self._connection.close()
 
     async def read(self) -> StageReading:

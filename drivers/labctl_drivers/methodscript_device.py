@@ -134,6 +134,8 @@ class MethodScriptDevice:
         heard: list[str] = []
         self._interrupt_reading()
         async with self._turn:
+            if self._owner is not None:
+                self._owner = _NOBODY
             try:
                 await again(lambda: self._abort(heard), after=(ReplyTimeoutError, ReplyError))
             except ReplyTimeoutError:

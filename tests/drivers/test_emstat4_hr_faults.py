@@ -21,7 +21,7 @@ from labctl.errors import (
 from labctl.instruments.bus import Connection
 from labctl.instruments.techniques import Eis, Frame
 from labctl.testing import in_virtual_time
-from labctl_drivers.methodscript_device import MethodScriptDevice
+from labctl_drivers.methodscript_device import MethodScriptDevice, StoppedError
 from labctl_drivers.palmsens_emstat4_hr import PalmSensEmStat4Hr
 from labctl_simulators import methodscript_measurements
 from labctl_simulators.methodscript_errors import ErrorCode, ScriptError
@@ -297,6 +297,22 @@ async def test_a_line_that_was_cut_is_opened_again_and_the_cell_switched_off(
         await driver.open()
         await driver.safe_state()
         assert not instrument.cell_is_on
+        assert len(await measured(driver)) == SHORT.n_points
+
+
+@in_virtual_time
+async def test_a_measurement_whose_line_was_opened_anew_meanwhile_says_that_it_was_ended(
+    connection_to: Connect,
+) -> None:
+    instrument = EmStat()
+    async with opened(connection_to, instrument) as driver:
+        points = driver.eis(SPECTRUM)
+        await anext(points)
+        await driver.close()
+        await driver.open()
+        with pytest.raises(StoppedError):
+            await anext(points)
+        assert not instrument.is_running
         assert len(await measured(driver)) == SHORT.n_points
 
 

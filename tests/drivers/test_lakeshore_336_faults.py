@@ -326,3 +326,20 @@ async def test_a_line_that_was_cut_is_opened_again_and_the_heater_switched_off(
         await it.driver.open()
         await it.driver.safe_state()
         await it.assert_off()
+
+
+@in_virtual_time
+@pytest.mark.parametrize("delay_s", [0.07 * n for n in range(9)])
+async def test_a_ramp_does_not_go_on_over_a_line_that_was_opened_anew(
+    connection_to: Connect, delay_s: float
+) -> None:
+    async with bench(connection_to) as it:
+        ramp = asyncio.ensure_future(it.driver.ramp_to(340.0, rate_k_per_min=5.0))
+        await asyncio.sleep(delay_s)
+        await it.driver.close()
+        await it.driver.open()
+        n_heard = len(it.controller.heard)
+        await asyncio.wait({ramp})
+        await asyncio.sleep(10.0)
+        assert isinstance(ramp.exception(), InstrumentError)
+        assert HEATER_ON not in [line for _, line in it.controller.heard[n_heard:]]
