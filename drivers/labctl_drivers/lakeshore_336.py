@@ -205,8 +205,7 @@ class LakeShore336:
         await self._set("ramp", (1, rate_k_per_min), ramp=ramp)
         await self._set("setpoint", temperature_k, ramp=ramp)
         await self._heater_on(ramp)
-        await self._check_ramp(start_k, temperature_k)
-        self._check_is_latest(ramp)
+        await self._check_ramp(ramp, start_k, temperature_k)
         self._is_heating = True
 
     async def _heater_on(self, ramp: object) -> None:
@@ -302,9 +301,10 @@ class LakeShore336:
             message = f"temperature limit reads {readback_k} K instead of {limit_k:g} K"
             raise DeviceError(self.name, message, code="TLIMIT")
 
-    async def _check_ramp(self, start_k: float, target_k: float) -> None:
+    async def _check_ramp(self, ramp: object, start_k: float, target_k: float) -> None:
         """Raise DeviceError unless setpoint and range read back as they were set."""
         setpoint_k, heater_range = await self._numbers("SETP", "RANGE")
+        self._check_is_latest(ramp)
         # Whether SETP? gives the target or the setpoint on its way is not known: both will do.
         low_k, high_k = sorted((start_k, target_k))
         slack_k = _SETPOINT_TOLERANCE_K
