@@ -96,6 +96,9 @@ class DialogueTransport(LineTransport):
         self._script.answer()
         self._received = bytearray()
 
+    def _now_s(self) -> float:
+        return 0.0
+
     @property
     def unread(self) -> bytes:
         """Return what was said and not read."""

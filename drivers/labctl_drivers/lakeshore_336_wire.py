@@ -5,6 +5,7 @@ Source: Lake Shore 336 manual, remote interface chapter.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 from pymeasure.instruments import Channel, Instrument
@@ -19,6 +20,7 @@ from labctl.errors import DeviceError, ReplyError
 if TYPE_CHECKING:
     from pymeasure.adapters import Adapter
 
+_POWER_ON = 128
 _ESR_FAULTS = {4: "query error", 16: "not able to execute it", 32: "no such command"}
 
 
@@ -99,6 +101,7 @@ class LakeShore336Wire(LakeShore3xx):
 
     def __init__(self, adapter: Adapter, name: str = "Lake Shore 336", **kwargs: Any) -> None:
         super().__init__(adapter, name, **kwargs)
+        self.power_was_lost = False
 
     def write(self, command: str, **kwargs: Any) -> None:
         """Send a message; an answer to an earlier one that came too late is thrown away first."""
@@ -117,10 +120,7 @@ class LakeShore336Wire(LakeShore3xx):
             DeviceError: the controller did not understand the command or could not execute it.
             ReplyError: the answer is no number.
         """
-        reply = self.read().strip()
-        if not reply.isdigit():
-            raise ReplyError(self.name, "expected the event status", reply=reply)
-        bits = int(reply)
+        bits = self._note_events(self.read())
         faults = [text for bit, text in _ESR_FAULTS.items() if bits & bit]
         if faults:
             raise DeviceError(self.name, ", ".join(faults), code=f"ESR {bits}")
@@ -137,3 +137,43 @@ class LakeShore336Wire(LakeShore3xx):
         if len(answers) != len(queries):
             raise ReplyError(self.name, f"expected {len(queries)} answers", reply=reply)
         return answers
+
+    def ask_numbers(self, *queries: str) -> list[float]:
+        """Return the numbers that several queries, sent as one message, are answered with.
+
+        Raises:
+            ReplyError: not as many answers as queries, or one that is no number.
+        """
+        return [self.number(answer) for answer in self.ask_together(*queries)]
+
+    def number(self, answer: object) -> float:
+        """Return a part of an answer as a number; ReplyError if it is none."""
+        try:
+            number = float(answer)  # type: ignore[arg-type]
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise ReplyError(self.name, "expected a number", reply=str(answer))
+        return number
+
+    def ask_with_events(self, *queries: str) -> list[str]:
+        """Return as `ask_together`, and note from the event status whether power was lost.
+
+        Faults in it are not told: a query that was not understood has no answer.
+        """
+        *answers, events = self.ask_together(*queries, "*ESR?")
+        self._note_events(events)
+        return answers
+
+    def forget_events(self) -> None:
+        """Clear the event status, and forget that power was ever lost."""
+        self.ask_together("*ESR?")
+        self.power_was_lost = False
+
+    def _note_events(self, reply: str) -> int:
+        """Return the bits of an event status; the one for power-on stays noted."""
+        if not reply.strip().isdigit():
+            raise ReplyError(self.name, "expected the event status", reply=reply)
+        bits = int(reply)
+        self.power_was_lost = self.power_was_lost or bool(bits & _POWER_ON)
+        return bits

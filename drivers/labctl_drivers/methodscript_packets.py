@@ -49,11 +49,9 @@ UNITS = (
     | _in_unit("V", "ia", "ib", "ic", "id")
 )
 
-# Nominal range by index (MethodSCRIPT manual, range tables). 3 and 6 exist on the LR only, 27 on
-# the HR only; on the LR 3 and 6 are current and potential ranges both.
-EMSTAT4_CURRENT_RANGES_A = {
-    3: 1e-9,
-    6: 10e-9,
+# Nominal current range by index (MethodSCRIPT manual, range tables). Indices 2 to 6 are potential
+# ranges; that 3 and 6 are current ranges too holds on the LR, not on the HR.
+EMSTAT4_HR_CURRENT_RANGES_A = {
     9: 100e-9,
     12: 1e-6,
     15: 10e-6,

@@ -13,25 +13,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pymeasure.instruments import Instrument
-from pyvisa import Error as VisaError
 from pyvisa.constants import ControlFlow
 
 from labctl.errors import (
     DeviceError,
-    LabctlError,
-    LimitError,
     ReplyError,
     ReplyTimeoutError,
     UnreachableError,
     WrongInstrumentError,
 )
+from labctl.instruments.limits import check_limit
 from labctl.instruments.techniques import Eis, Frame, Identity, Ocp, PotentiostatLimits
 from labctl.instruments.transport import LinkSettings
 from labctl.quantities import FrequencyHz
 from labctl_drivers import methodscript_loops as loops
 from labctl_drivers.methodscript_device import MethodScriptDevice
 from labctl_drivers.methodscript_errors import find_error
-from labctl_drivers.methodscript_packets import EMSTAT4_CURRENT_RANGES_A, Packet
+from labctl_drivers.methodscript_packets import EMSTAT4_HR_CURRENT_RANGES_A, Packet
 from labctl_drivers.methodscript_script import PgstatMode, Script
 
 if TYPE_CHECKING:
@@ -45,11 +43,11 @@ if TYPE_CHECKING:
 # 10 uHz and 1 mV are inference.
 LIMITS = PotentiostatLimits(
     potential_v=(-6.0, 6.0),
-    current_a=0.2,
     eis_frequency_hz=(1e-5, 200e3),
     eis_amplitude_v_rms=(1e-3, 0.9),
 )
-# The UART variants shake hands by RTS/CTS (communication protocol manual); on USB it has no effect.
+# The UART variants shake hands by RTS/CTS (communication protocol manual); that it has no effect on
+# USB, where the speed has none, is inference.
 LINK = LinkSettings(
     reply_timeout_s=0.5, serial={"baud_rate": 921_600, "flow_control": ControlFlow.rts_cts}
 )
@@ -58,7 +56,7 @@ _MAX_BANDWIDTH_HZ = 1e6  # what the vendor's impedance example sets
 _MAX_DC_BANDWIDTH_HZ = 200e3
 _BANDWIDTH_INTERVALS = 6.0  # bandwidth x interval in the vendor's open-circuit example
 _POTENTIAL_RANGE_V = 4.0  # pinned to this in the vendor's examples
-_RANGES_A = [value for index, value in EMSTAT4_CURRENT_RANGES_A.items() if index >= 9]  # the HR's
+_RANGES_A = list(EMSTAT4_HR_CURRENT_RANGES_A.values())
 _FIRST_IMPEDANCE_OHM = 100.0  # a pellet at the first, highest frequency
 _SHORTEST_INTERVAL_S = 1e-3  # inference; what is too fast for the instrument it says itself
 # Longest silence seen on a bench was 10 periods; 30 periods and 3 s were always enough.
@@ -148,8 +146,7 @@ class PalmSensEmStat4Hr:
 
     async def close(self) -> None:
         """Free the address; whatever runs on the instrument goes on."""
-        with suppress(LabctlError, OSError, VisaError):
-            await self._connection.close()
+        await self._connection.close()
 
     async def safe_state(self) -> None:
         """Stop whatever runs and switch the cell off; works on a device in any state."""
@@ -202,24 +199,21 @@ class PalmSensEmStat4Hr:
             raise WrongInstrumentError(self.name, f"no EmStat4 HR, but {answer!r}") from silence
 
     def _check_eis(self, parameters: Eis) -> None:
-        low_hz, high_hz = self.limits.eis_frequency_hz
         for key in ("frequency_start_hz", "frequency_end_hz"):
-            self._check(key, getattr(parameters, key), low_hz, high_hz, "Hz")
-        low_v, high_v = self.limits.eis_amplitude_v_rms
-        self._check("amplitude_v_rms", parameters.amplitude_v_rms, low_v, high_v, "V")
-        peak_v = parameters.amplitude_v_rms * math.sqrt(2)
+            self._check(key, getattr(parameters, key), self.limits.eis_frequency_hz, "Hz")
+        amplitude_v_rms = parameters.amplitude_v_rms
+        self._check("amplitude_v_rms", amplitude_v_rms, self.limits.eis_amplitude_v_rms, "V")
+        peak_v = amplitude_v_rms * math.sqrt(2)
         low_v, high_v = self.limits.potential_v
-        self._check("bias_v", parameters.bias_v, low_v + peak_v, high_v - peak_v, "V")
-        self._check("n_points", parameters.n_points, 1, math.inf, "points")
+        self._check("bias_v", parameters.bias_v, (low_v + peak_v, high_v - peak_v), "V")
+        self._check("n_points", parameters.n_points, (1, math.inf), "points")
 
     def _check_ocp(self, parameters: Ocp) -> None:
-        self._check("interval_s", parameters.interval_s, _SHORTEST_INTERVAL_S, math.inf, "s")
-        self._check("duration_s", parameters.duration_s, parameters.interval_s, math.inf, "s")
+        self._check("interval_s", parameters.interval_s, (_SHORTEST_INTERVAL_S, math.inf), "s")
+        self._check("duration_s", parameters.duration_s, (parameters.interval_s, math.inf), "s")
 
-    def _check(self, key: str, value: float, low: float, high: float, unit: str) -> None:
-        if not low <= value <= high:
-            allowed = f"{low:g} to {high:g} {unit}"
-            raise LimitError(f"{self.name}: {key} = {value:g} {unit}: allowed are {allowed}")
+    def _check(self, key: str, value: float, allowed: tuple[float, float], unit: str) -> None:
+        check_limit(self.name, key, value, allowed, unit)
 
     async def _measure_eis(self, parameters: Eis) -> AsyncGenerator[Frame, None]:
         frequencies_hz = parameters.frequencies_hz()
@@ -254,7 +248,7 @@ class PalmSensEmStat4Hr:
             z_imag_ohm,
             amplitude_v_rms,
             bias_v,
-            packet.range_in(EMSTAT4_CURRENT_RANGES_A),
+            packet.range_in(EMSTAT4_HR_CURRENT_RANGES_A),
             packet.status_bits,
             is_repeat,
         )

@@ -50,7 +50,8 @@ class InProcessTransport(LineTransport):
     """A line to a simulated instrument in this process.
 
     A read that must wait parks its bus thread on the loop's clock, for as long as it takes: an
-    interrupt wakes it, so there is no need to wait in slices.
+    interrupt wakes it, so there is no need to wait in slices. Once the line is cut it stays dead,
+    as a socket does: only a new one leads to the instrument again.
     """
 
     max_block_s = math.inf
@@ -78,6 +79,9 @@ class InProcessTransport(LineTransport):
             self._is_open = False
             self._device.disconnect(self._loop.time())
 
+    def _now_s(self) -> float:
+        return self._loop.time()
+
     def _write_bytes(self, content: bytes, **kwargs: Any) -> None:
         self._check_line()
         self._device.receive(content, self._loop.time())
@@ -96,5 +100,7 @@ class InProcessTransport(LineTransport):
                 return b""
 
     def _check_line(self) -> None:
-        if self._device.hung_up or not self._is_open:
+        if self._device.hung_up:
+            self.close()
+        if not self._is_open:
             raise UnreachableError(self.name, "the line is cut")

@@ -130,7 +130,6 @@ class PotentiostatLimits:
     """What a potentiostat can do at most; from its manual."""
 
     potential_v: tuple[float, float]
-    current_a: float
     eis_frequency_hz: tuple[float, float]
     eis_amplitude_v_rms: tuple[float, float]
 

@@ -1,22 +1,23 @@
 """Transports: pymeasure adapters that carry lines and never lose half of one.
 
-A read on a real line blocks for at most `LineTransport.max_block_s`, so that an abort always finds
-its turn on the bus; whatever a read collected before it ran out of time waits for the next one.
+A read or a write on a real line blocks for at most `LineTransport.max_block_s`, so that an abort
+always finds its turn on the bus, whatever the other end does; what a read collected before it ran
+out of time waits for the next one.
 """
 
 from __future__ import annotations
 
-import math
 import select
 import socket
 from abc import abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from pymeasure.adapters import Adapter
 
-from labctl.errors import ReplyTimeoutError, UnreachableError
+from labctl.errors import ReplyError, ReplyTimeoutError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from pyvisa.resources import MessageBasedResource
 
 MAX_BLOCK_S = 0.5
-_REST_OF_LINE_S = 0.05
+_DRAIN_S = 0.02  # for what has arrived already, where there is no time to wait for more
+_LONGEST_LINE = 65_536  # bytes
+_SENT_AT_ONCE = 4096  # bytes, as pyvisa-py cuts them
+_SHOWN = 80  # bytes of what makes no sense
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,38 +64,58 @@ class LineTransport(Adapter):
     def _read_some(self, max_wait_s: float) -> bytes:
         """Return at least one byte, or none if nothing came within `max_wait_s`."""
 
+    @abstractmethod
+    def _now_s(self) -> float:
+        """Return the time in s that the waits of `_read_some` are measured in."""
+
     def poll_line(self, max_wait_s: float) -> str | None:
         """Return the next whole line without its end, or None if it is not whole in time.
 
         Nothing but the terminator and a carriage return before it is stripped: a trailing space is
         data to some instruments.
+
+        Raises:
+            ReplyError: so much has come without the end of a line that it can be none.
         """
-        wait_s = max_wait_s
-        while self._terminator not in self._received:
-            some = self._read_some(wait_s)
-            if not some:
-                return None
-            self._received += some
-            wait_s = min(wait_s, _REST_OF_LINE_S) if math.isfinite(self.max_block_s) else wait_s
+        if not self._receive_line(max_wait_s):
+            return None
         line, _, rest = self._received.partition(self._terminator)
         self._received = bytearray(rest)
         return line.removesuffix(b"\r").decode("latin-1")
+
+    def _receive_line(self, max_wait_s: float) -> bool:
+        """Receive until a line is whole or the time is up, however the bytes trickle in."""
+        began_s = self._now_s()
+        stop_s = began_s + max(max_wait_s, _DRAIN_S)
+        while self._terminator not in self._received:
+            now_s = self._now_s()
+            some = self._read_some(max(0.0, began_s + max_wait_s - now_s))
+            self._received += some
+            self._check_length()
+            if not some or now_s >= stop_s:
+                return self._terminator in self._received
+        return True
+
+    def _check_length(self) -> None:
+        """Raise ReplyError, and forget it all, if what came can be no line."""
+        if len(self._received) > _LONGEST_LINE and self._terminator not in self._received:
+            beginning = bytes(self._received[:_SHOWN])
+            self._received.clear()
+            raise ReplyError(self.name, "a line without end", reply=beginning)
 
     def _write(self, command: str, **kwargs: Any) -> None:
         self._write_bytes(command.encode("latin-1") + self._terminator)
 
     def _read(self, **kwargs: Any) -> str:
         line = self.poll_line(self.link.reply_timeout_s)
-        # A line that has begun and pauses is given as long again as one that has not.
-        if line is None and self._received:
-            line = self.poll_line(self.link.reply_timeout_s)
         if line is None:
             raise ReplyTimeoutError(self.name, f"no answer within {self.link.reply_timeout_s} s")
         return line
 
     def _read_bytes(self, count: int, break_on_termchar: bool, **kwargs: Any) -> bytes:
-        while len(self._received) < count or count < 0:
-            some = self._read_some(self.link.reply_timeout_s)
+        stop_s = self._now_s() + self.link.reply_timeout_s
+        while (len(self._received) < count or count < 0) and self._now_s() <= stop_s:
+            some = self._read_some(max(0.0, stop_s - self._now_s()))
             if not some:
                 break
             self._received += some
@@ -100,10 +124,18 @@ class LineTransport(Adapter):
         return taken
 
     def flush_read_buffer(self) -> None:
-        """Discard what has arrived and was not read."""
-        while self._read_some(0.0):
-            pass
+        """Discard what has arrived and was not read.
+
+        Raises:
+            ReplyError: the instrument goes on sending for longer than any call may take.
+        """
+        stop_s = self._now_s() + MAX_BLOCK_S
         self._received.clear()
+        latest = b""
+        while some := self._read_some(0.0):
+            latest = (latest + some)[-_SHOWN:]
+            if self._now_s() > stop_s:
+                raise ReplyError(self.name, "it does not stop sending", reply=latest)
 
 
 class VisaTransport(LineTransport):
@@ -118,37 +150,77 @@ class VisaTransport(LineTransport):
         self._address = address
         self._resource = _open_visa(name, address, link, library)
         self.connection = self._resource
+        line = self._socket()
+        if line is not None:  # on some systems room for a byte is enough to be told to send all
+            line.settimeout(self.max_block_s)
+
+    def close(self) -> None:
+        """Close the line; what the other end has not taken is given up."""
+        if not hasattr(self, "_resource"):
+            return  # it was never open
+        from pyvisa import Error
+        from pyvisa.constants import BufferOperation
+
+        # A system may keep a closing serial port for half a minute until its output is taken.
+        with suppress(Error, OSError):
+            self._resource.flush(BufferOperation.discard_write_buffer)
+        with _visa_errors(self.name, self._address):
+            super().close()
+
+    def _now_s(self) -> float:
+        # pyvisa waits by the wall clock, on a thread that has no loop: so its deadlines are kept.
+        return perf_counter()
 
     def _write_bytes(self, content: bytes, **kwargs: Any) -> None:
         with _visa_errors(self.name, self._address):
-            self._resource.write_raw(content)
+            self._limit_wait(self.max_block_s)
+            line = self._socket()
+            if line is None:
+                self._resource.write_raw(content)
+            else:
+                self._send(line, content)
 
     def _read_some(self, max_wait_s: float) -> bytes:
         from pyvisa import VisaIOError
         from pyvisa.constants import StatusCode
 
-        self._resource.timeout = max(1, round(min(max_wait_s, self.max_block_s) * 1000))
-        # "There may be more" is what reading one byte at a time means.
+        # That there is more than the one byte asked for is no news worth a warning.
         usual = self._resource.ignore_warning(StatusCode.success_max_count_read)
         with _visa_errors(self.name, self._address), usual:
+            self._limit_wait(max_wait_s)
             try:
-                # That there is more than the one byte asked for is no news worth a warning.
-                with self._resource.ignore_warning(StatusCode.success_max_count_read):
-                    return bytes(self._resource.visalib.read(self._resource.session, 1)[0])
+                return bytes(self._resource.visalib.read(self._resource.session, 1)[0])
             except VisaIOError as error:
                 if error.error_code == StatusCode.error_timeout:
                     self._check_peer()
                     return b""
                 raise
 
+    def _limit_wait(self, max_wait_s: float) -> None:
+        """Let the next read or write wait no longer than that, and never longer than it may."""
+        self._resource.timeout = max(1, round(min(max_wait_s, self.max_block_s) * 1000))
+
+    def _socket(self) -> socket.socket | None:
+        """Return pyvisa-py's socket; None for other lines and other libraries."""
+        session = getattr(self._resource.visalib, "sessions", {}).get(self._resource.session)
+        line = getattr(session, "interface", None)
+        return line if isinstance(line, socket.socket) else None
+
+    def _send(self, line: socket.socket, content: bytes) -> None:
+        """Write to a socket a part at a time, as it has room; pyvisa-py would wait for ever."""
+        stop_s = self._now_s() + self.max_block_s
+        for start in range(0, len(content), _SENT_AT_ONCE):
+            if not select.select([], [line], [], max(0.0, stop_s - self._now_s()))[1]:
+                raise TimeoutError("the other end takes nothing")
+            self._resource.write_raw(content[start : start + _SENT_AT_ONCE])
+
     def _check_peer(self) -> None:
         """Raise ConnectionError if the other end of a socket has hung up.
 
         pyvisa-py takes that for silence: it reads nothing, again and again, until its time is up.
         """
-        session = getattr(self._resource.visalib, "sessions", {}).get(self._resource.session)
-        line = getattr(session, "interface", None)
-        if not isinstance(line, socket.socket):
+        line = self._socket()
+        if line is None:
             return
         readable, _, _ = select.select([line], [], [], 0)
         if readable and not line.recv(1, socket.MSG_PEEK):
@@ -178,7 +250,8 @@ def _open_visa(name: str, address: str, link: LinkSettings, library: str) -> Mes
     settings = link.serial if address.upper().startswith("ASRL") else {}
     try:
         manager = pyvisa.ResourceManager(library)
-        resource = manager.open_resource(address, open_timeout=2000, **settings)
+        open_timeout_ms = round(MAX_BLOCK_S * 1000)
+        resource = manager.open_resource(address, open_timeout=open_timeout_ms, **settings)
     except Exception as error:  # pyvisa-py raises bare Exception where it cannot connect
         message = f"no connection at {address}: {_one_line(error)}"
         raise UnreachableError(name, message) from error

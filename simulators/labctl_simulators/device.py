@@ -17,7 +17,11 @@ _GARBLED_EVERY = 3  # every third byte of a garbled reply is lost
 
 @dataclass
 class Faults:
-    """What is broken on purpose; a test sets an attribute, and sets it back to mend it.
+    """What is broken on purpose.
+
+    `SimulatedInstrument.set_faults` sets them at an instant. An attribute set by hand does the same
+    to the line, but what is measured it changes only when the instrument is next spoken to: nothing
+    that has happened is ever changed.
 
     Attributes:
         drop_replies: how many of the replies that leave next get lost.
@@ -111,6 +115,21 @@ class SimulatedInstrument(ABC):
     def hung_up(self) -> bool:
         """Return whether the line is cut, so that whoever serves it hangs up."""
         return self.faults.hung_up
+
+    def set_faults(self, now_s: float, **faults: float) -> None:
+        """Break, or mend, at `now_s`: names and values are those of `Faults`.
+
+        Raises:
+            AttributeError: no such fault.
+        """
+        self.advance(now_s)
+        for name, value in faults.items():
+            getattr(self.faults, name)
+            setattr(self.faults, name, value)
+        self.advance(now_s)
+
+    def advance(self, now_s: float) -> None:  # noqa: B027 - many an instrument only answers
+        """Let all happen that is to happen by `now_s`, as things stood until now."""
 
     def connect(self, now_s: float) -> None:
         """A client opened the line; what fell due while nobody listened is lost."""

@@ -1,7 +1,9 @@
 """Simulated Lake Shore 336 temperature controller: TCP 7777 or USB, LF in, CR LF out.
 
 After the Lake Shore 335/336 manuals, chapter 6 (computer interface). Sensor input A and heater
-output 1 are wired to the stage; inputs B to D have no sensor, outputs 2 to 4 no load.
+output 1 are wired to the stage; inputs B to D have no sensor, outputs 2 to 4 no load. Inference:
+SETP? gives the setpoint that moves while a ramp runs, not its target; the digits of MOUT?; and that
+the manual output acts in open loop only, not on top of a closed one.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _POWER_ON = 128
 _INVALID = 1
 _OVERLOADED = 32 + 128  # temperature and sensor units beyond the range
 
-_OFF, _CLOSED_LOOP = 0, 1  # output modes
+_OFF, _CLOSED_LOOP, _OPEN_LOOP = 0, 1, 3  # output modes
 _INPUTS = "ABCD"
 # The heater's power relative to the high range, each range a tenth of the next: inference.
 _SHARE_OF_RANGE = (0.0, 0.01, 0.1, 1.0)
@@ -64,6 +66,7 @@ class _Output:
     control_input: int
     is_on_at_power_up: bool = False
     range: int = 0
+    manual_percent: float = 0.0
 
     @property
     def highest_range(self) -> int:
@@ -87,6 +90,7 @@ class LakeShore336(LineInstrument):
         self._serial_number = str(world.settings(name).get("serial_number", "LSA0336"))
         self._event_status = 0
         self._busy_until_s = 0.0
+        self._is_overloaded = False
         self._limits_k = dict.fromkeys(_INPUTS, 0.0)
         self._outputs = {
             number: _Output(
@@ -109,12 +113,26 @@ class LakeShore336(LineInstrument):
         if 0.0 < limit_k < sensor_temperature_k:
             self._turn_heaters_off()
         heater = self._heater
-        is_controlled = heater.mode == _CLOSED_LOOP and heater.control_input == 1
-        if heater.range == 0 or not is_controlled or self.faults.overload:
+        if heater.range == 0:
             heater.pid.reset()
-            return 0.0
-        error_k = heater.setpoint.at(now_s) - sensor_temperature_k
-        return _SHARE_OF_RANGE[heater.range] * heater.pid.step(error_k, TICK_S) / 100.0
+        elif heater.mode == _OPEN_LOOP:
+            heater.pid.reset()
+            heater.pid.output_percent = heater.manual_percent
+        elif heater.mode != _CLOSED_LOOP or heater.control_input != 1 or self._is_overloaded:
+            heater.pid.reset()
+        else:
+            heater.pid.step(heater.setpoint.at(now_s) - sensor_temperature_k, TICK_S)
+        return _SHARE_OF_RANGE[heater.range] * heater.pid.output_percent / 100.0
+
+    @property
+    def heater_range(self) -> int:
+        """The range of the stage's heater: 0 is off, 3 the highest."""
+        return self._heater.range
+
+    def advance(self, now_s: float) -> None:
+        """Let the stage come to `now_s`; a sensor that is overloaded now was not before."""
+        self._stage.advance(now_s)
+        self._is_overloaded = self.faults.overload
 
     def disconnect(self, now_s: float) -> None:
         """A client left: its half message and the replies meant for it go with its socket."""
@@ -124,7 +142,7 @@ class LakeShore336(LineInstrument):
 
     def power_cycle(self, now_s: float) -> None:
         """Switch off and on: settings are kept, heaters stay off unless set to come back."""
-        self._stage.advance(now_s)
+        self.advance(now_s)
         super().power_cycle(now_s)
         self._busy_until_s = now_s
         self._event_status = _POWER_ON
@@ -136,7 +154,7 @@ class LakeShore336(LineInstrument):
     def _handle_line(self, line: str, now_s: float) -> None:
         if not line.strip():
             return
-        self._stage.advance(now_s)
+        self.advance(now_s)
         replies = [self._answer(part.strip(), now_s) for part in line.split(";")]
         self._busy_until_s = max(now_s, self._busy_until_s) + PROCESSING_S
         text = ";".join(reply for reply in replies if reply is not None)
@@ -179,6 +197,7 @@ class LakeShore336(LineInstrument):
             "HTR": lambda arguments, now_s: self._output_percent(arguments, (1, 2)),
             "AOUT": lambda arguments, now_s: self._output_percent(arguments, (3, 4)),
             "HTRST": self._heater_status,
+            "MOUT": lambda arguments, now_s: f"{self._output(arguments).manual_percent:+07.2f}",
             "PID": self._pid,
             "OUTMODE": self._output_mode,
             "TUNEST": lambda arguments, now_s: "0,0,0,00",  # autotuning is not simulated
@@ -191,6 +210,7 @@ class LakeShore336(LineInstrument):
             "RAMP": self._set_ramp,
             "RANGE": self._set_range,
             "PID": self._set_pid,
+            "MOUT": self._set_manual_output,
             "OUTMODE": self._set_output_mode,
             "TLIMIT": self._set_limit,
         }
@@ -215,7 +235,7 @@ class LakeShore336(LineInstrument):
     def _status(self, letter: str) -> int:
         if letter != "A":
             return _INVALID
-        return _OVERLOADED if self.faults.overload else 0
+        return _OVERLOADED if self._is_overloaded else 0
 
     def _ramp(self, arguments: list[str], now_s: float) -> str:
         setpoint = self._output(arguments).setpoint
@@ -261,6 +281,10 @@ class LakeShore336(LineInstrument):
         output, (p, i, d) = self._output_and_numbers(arguments, 3)
         p, i, d = _within(p, 0.0, 1000.0), _within(i, 0.0, 1000.0), _within(d, 0.0, 200.0)
         output.pid.p, output.pid.i, output.pid.d = p, i, d
+
+    def _set_manual_output(self, arguments: list[str], now_s: float) -> None:
+        output, (percent,) = self._output_and_numbers(arguments, 1)
+        output.manual_percent = _within(percent, 0.0, 100.0)
 
     def _set_output_mode(self, arguments: list[str], now_s: float) -> None:
         output, (mode, control_input, power_up) = self._output_and_numbers(arguments, 3)

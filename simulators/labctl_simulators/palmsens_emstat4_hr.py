@@ -89,19 +89,24 @@ class PalmSensEmStat4Hr(LineInstrument):
         """Whether a script runs."""
         return self._run is not None and self._run.is_running
 
+    def advance(self, now_s: float) -> None:
+        """Let a running script do what it does by `now_s`."""
+        if self._run is not None:
+            self._run.advance(now_s)
+
     def connect(self, now_s: float) -> None:
         """A client opened the line; what was sent before is lost."""
-        self._advance(now_s)
+        self.advance(now_s)
         super().connect(now_s)
 
     def disconnect(self, now_s: float) -> None:
         """A client closed the line; a script goes on to its end."""
-        self._advance(now_s)
+        self.advance(now_s)
         super().disconnect(now_s)
 
     def receive(self, data: bytes, now_s: float) -> None:
         """Take in bytes; for 50 ms after a reply that holds `!` they are ignored."""
-        self._advance(now_s)
+        self.advance(now_s)
         if now_s < self._deaf_until_s:
             return
         super().receive(data, now_s)
@@ -119,12 +124,12 @@ class PalmSensEmStat4Hr(LineInstrument):
 
     def transmit(self, now_s: float) -> bytes:
         """All bytes due by `now_s`, in order, each once."""
-        self._advance(now_s)
+        self.advance(now_s)
         return super().transmit(now_s)
 
     def power_cycle(self, now_s: float) -> None:
         """Switch off and on: the script and its output are gone, the cell is off."""
-        self._advance(now_s)
+        self.advance(now_s)
         super().power_cycle(now_s)
         self._forget_all()
 
@@ -136,10 +141,6 @@ class PalmSensEmStat4Hr(LineInstrument):
         self._upload: list[str] | None = None
         self._deaf_until_s = float("-inf")
         self._registers = {_SERIAL_NUMBER_REGISTER: self._serial_number, _AUTORUN_REGISTER: "00"}
-
-    def _advance(self, now_s: float) -> None:
-        if self._run is not None:
-            self._run.advance(now_s)
 
     def _handle_line(self, line: str, now_s: float) -> None:
         if now_s < self._deaf_until_s:

@@ -26,7 +26,8 @@ Pairs = list[tuple[str | None, str | None]]
 IDENTITY: Pairs = [("", None), ("*IDN?", "LSCI,MODEL336,LSA24DE/LSA24DF,2.9")]
 GUARDS: Pairs = [("*ESR?", "128"), ("OUTMODE? 1", "1,1,0")]
 OPEN: Pairs = [*IDENTITY, *GUARDS]
-READING = "KRDG? A;RDGST? A;SETP? 1;HTR? 1"
+READING = "KRDG? A;RDGST? A;SETP? 1;HTR? 1;RANGE? 1;HTRST? 1;*ESR?"
+READBACK = "SETP? 1;RANGE? 1"
 RAMP: Pairs = [
     ("KRDG? A;RDGST? A", "+295.123;000"),
     ("RAMP 1,0,5.000;*ESR?", "0"),
@@ -34,15 +35,16 @@ RAMP: Pairs = [
     ("RAMP 1,1,5.000;*ESR?", "0"),
     ("SETP 1,330.000;*ESR?", "0"),
     ("RANGE 1,1;*ESR?", "0"),
-    ("SETP? 1", "+295.123"),
-    ("RANGE? 1", "1"),
+    (READBACK, "+295.123;1"),
 ]
+SET: Pairs = RAMP[:-1]
 HEATER_OFF: Pairs = [("RANGE 1,0;*ESR?", "0"), ("RANGE? 1;HTR? 1", "0;+000.0")]
 SAFE: Pairs = [
     *HEATER_OFF,
     ("RAMP 1,0,0.100;*ESR?", "0"),
     ("KRDG? A;RDGST? A", "+310.500;000"),
     ("SETP 1,310.500;*ESR?", "0"),
+    HEATER_OFF[1],
 ]
 
 
@@ -175,7 +177,7 @@ async def test_open_fails_if_the_controller_did_not_take_the_limit(readback: str
 
 @in_virtual_time
 async def test_a_reading_is_one_message() -> None:
-    async with stage([(READING, "+295.123;000;+300.000;+012.3")]) as driver:
+    async with stage([(READING, "+295.123;000;+300.000;+012.3;0;0;000")]) as driver:
         await driver.open()
         reading = await driver.read()
     assert (reading.temperature_k, reading.setpoint_k) == (295.123, 300.0)
@@ -185,28 +187,92 @@ async def test_a_reading_is_one_message() -> None:
 @in_virtual_time
 @pytest.mark.parametrize("bits", [1, 16, 32, 64, 128, 17])
 async def test_a_reading_that_is_not_valid_has_no_temperature(bits: int) -> None:
-    async with stage([(READING, f"+0.00000;{bits:03d};+300.000;+012.3")]) as driver:
+    async with stage([(READING, f"+0.00000;{bits:03d};+300.000;+012.3;0;0;0")]) as driver:
         await driver.open()
         reading = await driver.read()
     assert math.isnan(reading.temperature_k)
     assert reading.status_bits == bits
 
 
+GARBLED = [
+    "+295.123;000;+300.000",
+    "%%;000;+1;+1;0;0;0",
+    "+1;x;+1;+1;0;0;0",
+    "+1;0;+1;+1;0;0;%",
+    "",
+]
+WHOLE = "+295.123;000;+300.000;+012.3;0;0;000"
+
+
 @in_virtual_time
-@pytest.mark.parametrize("reply", ["+295.123;000;+300.000", "%%;000;+1;+1", "+1;x;+1;+1", ""])
-async def test_a_garbled_reading_is_an_error_that_holds_the_reply(reply: str) -> None:
-    async with stage([(READING, reply)]) as driver:
+@pytest.mark.parametrize("reply", GARBLED)
+async def test_a_reading_garbled_three_times_is_an_error_that_holds_the_reply(reply: str) -> None:
+    async with stage([(READING, reply)] * 3) as driver:
         await driver.open()
         with pytest.raises(ReplyError):
             await driver.read()
 
 
 @in_virtual_time
-async def test_a_lost_reading_is_asked_for_again() -> None:
-    lost: Pairs = [(READING, None)]
-    async with stage([*lost, (READING, "+295.123;000;+300.000;+012.3")]) as driver:
+@pytest.mark.parametrize("reply", [None, *GARBLED])
+async def test_a_reading_lost_or_garbled_is_asked_for_again(reply: str | None) -> None:
+    async with stage([(READING, reply), (READING, reply), (READING, WHOLE)]) as driver:
         await driver.open()
         assert (await driver.read()).temperature_k == 295.123
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("0;0;0", r"heater range reads 0 instead of 1 \(low\)"),
+        ("2;0;0", "heater range reads 2"),
+        ("1;1;0", "the heater's load is open"),
+        ("1;2;0", "the heater's load is shorted"),
+        ("1;0;128", "its power went off"),
+    ],
+)
+async def test_heating_that_is_lost_is_told(state: str, words: str) -> None:
+    async with stage([*RAMP, (READING, f"+295.123;000;+300.000;+012.3;{state}")]) as driver:
+        await driver.open()
+        await driver.ramp_to(330.0, rate_k_per_min=5.0)
+        with pytest.raises(DeviceError, match=words):
+            await driver.read()
+
+
+@in_virtual_time
+async def test_a_heater_that_nobody_switched_on_may_be_off() -> None:
+    async with stage([(READING, WHOLE), *RAMP, *SAFE, (READING, WHOLE)]) as driver:
+        await driver.open()
+        await driver.read()
+        await driver.ramp_to(330.0, rate_k_per_min=5.0)
+        await driver.safe_state()
+        await driver.read()
+
+
+@in_virtual_time
+async def test_lost_power_stays_told_until_the_controller_is_opened_again() -> None:
+    told = (READING, "+295.123;000;+300.000;+000.0;0;0;128")
+    pairs: Pairs = [told, (READING, WHOLE), *SAFE, *OPEN, (READING, WHOLE)]
+    async with stage(pairs) as driver:
+        await driver.open()
+        for _ in range(2):
+            with pytest.raises(DeviceError, match="its power went off"):
+                await driver.read()
+        await driver.safe_state()
+        await driver.close()
+        await driver.open()
+        await driver.read()
+
+
+@in_virtual_time
+@pytest.mark.parametrize("at", [1, 4])
+async def test_nothing_is_heated_after_power_was_lost(at: int) -> None:
+    said = [*SET[:at], (SET[at][0], "128"), *SET[at + 1 : -1]]
+    async with stage([*said, *HEATER_OFF]) as driver:
+        await driver.open()
+        with pytest.raises(DeviceError, match="its power went off"):
+            await driver.ramp_to(330.0, rate_k_per_min=5.0)
 
 
 @in_virtual_time
@@ -227,27 +293,31 @@ async def test_a_ramp_begins_at_the_present_temperature() -> None:
 
 @in_virtual_time
 async def test_a_setpoint_may_read_back_as_the_target() -> None:
-    pairs: Pairs = [*RAMP[:-2], ("SETP? 1", "+330.000"), ("RANGE? 1", "1")]
-    async with stage(pairs) as driver:
+    async with stage([*SET, (READBACK, "+330.000;1")]) as driver:
         await driver.open()
         await driver.ramp_to(330.0, rate_k_per_min=5.0)
 
 
 @in_virtual_time
-@pytest.mark.parametrize(
-    ("setpoint", "heater_range"), [("+0.000", "1"), ("+331.000", "1"), ("+295.123", "0")]
-)
-async def test_a_ramp_that_does_not_read_back_is_an_error(setpoint: str, heater_range: str) -> None:
-    pairs: Pairs = [*RAMP[:-2], ("SETP? 1", setpoint), ("RANGE? 1", heater_range)]
-    async with stage(pairs) as driver:
+@pytest.mark.parametrize("readback", ["+0.000;1", "+331.000;1", "+295.123;0", "+295.123;3"])
+async def test_a_ramp_that_does_not_read_back_leaves_the_heater_off(readback: str) -> None:
+    async with stage([*SET, (READBACK, readback), *HEATER_OFF]) as driver:
         await driver.open()
         with pytest.raises(DeviceError, match="reads"):
             await driver.ramp_to(330.0, rate_k_per_min=5.0)
 
 
 @in_virtual_time
+@pytest.mark.parametrize("answer", [None, "%"])
+async def test_the_heater_is_told_to_go_on_once_and_read_back(answer: str | None) -> None:
+    async with stage([*SET[:-1], (SET[-1][0], answer), RAMP[-1]]) as driver:
+        await driver.open()
+        await driver.ramp_to(330.0, rate_k_per_min=5.0)
+
+
+@in_virtual_time
 async def test_nothing_is_heated_on_a_sensor_that_reads_nothing() -> None:
-    async with stage([("KRDG? A;RDGST? A", "+0.00000;001")]) as driver:
+    async with stage([("KRDG? A;RDGST? A", "+0.00000;001"), *HEATER_OFF]) as driver:
         await driver.open()
         with pytest.raises(DeviceError, match="invalid reading"):
             await driver.ramp_to(330.0, rate_k_per_min=5.0)
@@ -255,7 +325,7 @@ async def test_nothing_is_heated_on_a_sensor_that_reads_nothing() -> None:
 
 @in_virtual_time
 async def test_a_refused_ramp_leaves_the_heater_off() -> None:
-    pairs: Pairs = [*RAMP[:3], *[("RAMP 1,1,5.000;*ESR?", "16")] * 2]
+    pairs: Pairs = [*RAMP[:3], *[("RAMP 1,1,5.000;*ESR?", "16")] * 2, *HEATER_OFF]
     async with stage(pairs) as driver:
         await driver.open()
         with pytest.raises(DeviceError, match="ESR 16"):
@@ -300,7 +370,7 @@ async def test_the_safe_state_is_heater_off_ramp_off_and_setpoint_at_the_tempera
 
 @in_virtual_time
 async def test_the_heater_goes_off_even_if_the_sensor_reads_nothing() -> None:
-    pairs: Pairs = [*SAFE[:3], ("KRDG? A;RDGST? A", "+0.00000;128")]
+    pairs: Pairs = [*SAFE[:3], ("KRDG? A;RDGST? A", "+0.00000;128"), HEATER_OFF[1]]
     async with stage(pairs) as driver:
         await driver.open()
         await driver.safe_state()
@@ -308,19 +378,31 @@ async def test_the_heater_goes_off_even_if_the_sensor_reads_nothing() -> None:
 
 @in_virtual_time
 async def test_a_garbled_answer_does_not_end_the_safe_state() -> None:
-    pairs: Pairs = [("RANGE 1,0;*ESR?", "%"), HEATER_OFF[0], ("RANGE? 1;HTR? 1", "0"), *SAFE]
+    garbled: Pairs = [("RANGE 1,0;*ESR?", "%"), HEATER_OFF[0], ("RANGE? 1;HTR? 1", "0")]
+    pairs: Pairs = [*garbled, *SAFE[1:]]
     async with stage(pairs) as driver:
         await driver.open()
         await driver.safe_state()
 
 
 @in_virtual_time
-async def test_a_heater_that_stays_on_is_an_error() -> None:
-    pairs: Pairs = [("RANGE 1,0;*ESR?", "0"), ("RANGE? 1;HTR? 1", "3;+100.0")]
-    async with stage(pairs) as driver:
+async def test_a_heater_that_stays_on_is_switched_off_again_and_then_an_error() -> None:
+    stays: Pairs = [("RANGE 1,0;*ESR?", "0"), ("RANGE? 1;HTR? 1", "3;+100.0")]
+    async with stage([*stays, *stays, *SAFE]) as driver:
+        await driver.open()
+        await driver.safe_state()
+    async with stage(stays * 3) as driver:
         await driver.open()
         with pytest.raises(DeviceError, match="heater range reads 3"):
             await driver.safe_state()
+
+
+@in_virtual_time
+async def test_a_heater_that_comes_on_again_meanwhile_is_switched_off_again() -> None:
+    on_again = ("RANGE? 1;HTR? 1", "1;+100.0")
+    async with stage([*SAFE[:-1], on_again, *HEATER_OFF]) as driver:
+        await driver.open()
+        await driver.safe_state()
 
 
 @in_virtual_time

@@ -6,7 +6,7 @@ import pytest
 
 from labctl.instruments.techniques import PointStatus
 from labctl_drivers.methodscript_packets import (
-    EMSTAT4_CURRENT_RANGES_A,
+    EMSTAT4_HR_CURRENT_RANGES_A,
     Variable,
     parse_packet,
 )
@@ -82,11 +82,19 @@ def test_the_status_of_a_packet_is_that_of_all_its_variables_together() -> None:
 
 def test_the_range_of_a_packet_is_the_first_that_is_one_of_the_asked_kind() -> None:
     packet = parse_packet("Pcc80509BEm,10,202;cd4F0E6CCu,10,215")
-    assert packet.range_in(EMSTAT4_CURRENT_RANGES_A) == 1e-3
+    assert packet.range_in(EMSTAT4_HR_CURRENT_RANGES_A) == 1e-3
 
 
 def test_a_packet_without_a_range_has_a_range_of_nan() -> None:
-    assert math.isnan(parse_packet("Pcc80509BEm,10;cd4F0E6CCu").range_in(EMSTAT4_CURRENT_RANGES_A))
+    assert math.isnan(
+        parse_packet("Pcc80509BEm,10;cd4F0E6CCu").range_in(EMSTAT4_HR_CURRENT_RANGES_A)
+    )
+
+
+@pytest.mark.parametrize("index", ["202", "203", "204", "205", "206"])
+def test_a_range_of_the_potential_is_no_current_range(index: str) -> None:
+    packet = parse_packet(f"Pcc80509BEm,10;cd4F0E6CCu,10,{index};ch8002710u,10,{index}")
+    assert math.isnan(packet.range_in(EMSTAT4_HR_CURRENT_RANGES_A))
 
 
 def test_every_mantissa_with_every_prefix_is_the_float_nearest_to_it() -> None:

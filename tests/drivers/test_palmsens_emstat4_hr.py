@@ -76,6 +76,7 @@ POINT = "Pdc8030D40 ;cc80509BEm,10,218;cd4F0E6CCu,14,218;ch8748770n;ci8000000 "
 NAN_POINT = "PdcAFAF080m;cc     nan,12,21B;cd     nan,12,21B;ch8748770n;ci8000000 "
 OLD_FIRMWARE_POINT = "Pdc8030D40 ;cc80509BEm,10;cd4F0E6CCu,10;ch8748770n;ci8000000 "
 EIS_RUNS: Pairs = [(EIS_SCRIPT, "e"), (None, "M000D")]
+EMPTY_LOOP: Pairs = [(None, "M000D"), (None, "*"), (None, "")]
 
 OCP = Ocp(duration_s=2.0, interval_s=0.1)
 OCP_SCRIPT = """\
@@ -286,7 +287,7 @@ async def test_bias_amplitude_mains_and_channel_reach_the_script() -> None:
     ]:
         assert old in script
         script = script.replace(old, new)
-    pairs: Pairs = [(script, "e"), (None, "")]
+    pairs: Pairs = [(script, "e"), *EMPTY_LOOP]
     async with emstat(pairs, channel=1, mains_frequency="60 Hz") as driver:
         await driver.open()
         technique = Eis(
@@ -331,6 +332,55 @@ async def test_a_syntax_error_quotes_the_offending_line() -> None:
         with pytest.raises(DeviceError, match="line 19 column 1: 'meas_loop_eis f") as caught:
             await frames(driver)
     assert caught.value.code == "4001"
+
+
+@in_virtual_time
+async def test_a_refused_script_needs_no_second_one() -> None:
+    pairs: Pairs = [(EIS_SCRIPT, "e!4001: Line 19, Col 1"), (OCP_SCRIPT, "e"), *EMPTY_LOOP]
+    async with emstat(pairs) as driver:
+        await driver.open()
+        with pytest.raises(DeviceError):
+            await frames(driver)
+        assert await frames(driver, OCP) == []
+
+
+@in_virtual_time
+@pytest.mark.parametrize("error", ["e!0011: Line 19", "e!0006", "e!0032: Line 19"])
+async def test_an_error_behind_the_echo_that_names_no_column_switches_the_cell_off(
+    error: str,
+) -> None:
+    async with emstat([(EIS_SCRIPT, error), *SAFE_WHEN_IDLE]) as driver:
+        await driver.open()
+        with pytest.raises(DeviceError) as caught:
+            await frames(driver)
+    assert caught.value.code == error[2:6]
+
+
+@in_virtual_time
+async def test_a_cell_that_does_not_go_off_because_a_script_runs_is_tried_again() -> None:
+    busy: Pairs = [*IDLE_SYNC, ("e\ncell_off\n", "e!0006")]
+    async with emstat([*busy, *SAFE_WHEN_IDLE]) as driver:
+        await driver.open()
+        await driver.safe_state()
+
+
+STRAY = [
+    [""],
+    ["M000D", ""],
+    ["M000D", POINT, ""],
+    ["L", "M000D", POINT, "*", ""],
+    ["M000D", "C0000", POINT, "-", ""],
+]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("lines", STRAY)
+async def test_an_empty_line_before_the_end_switches_the_cell_off(lines: list[str]) -> None:
+    output: Pairs = [(None, line) for line in lines]
+    async with emstat([(EIS_SCRIPT, "e"), *output, *SAFE_WHEN_RUNNING]) as driver:
+        await driver.open()
+        with pytest.raises(ReplyError, match="an empty line before the script's end"):
+            await frames(driver)
 
 
 @in_virtual_time
@@ -416,7 +466,7 @@ async def test_a_garbled_answer_does_not_end_the_safe_state() -> None:
 @in_virtual_time
 async def test_a_cell_that_cannot_be_confirmed_off_is_an_error() -> None:
     refused: Pairs = [*IDLE_SYNC, ("e\ncell_off\n", "e!001B: Line 1, Col 1")]
-    async with emstat(refused) as driver:
+    async with emstat(refused * 4) as driver:
         await driver.open()
         with pytest.raises(DeviceError, match="'cell_off'"):
             await driver.cell_off()
@@ -443,7 +493,7 @@ async def test_a_measurement_that_was_made_safe_meanwhile_says_so() -> None:
 
 @in_virtual_time
 async def test_a_new_measurement_stops_one_that_was_left_behind() -> None:
-    pairs: Pairs = [*EIS_RUNS, (None, POINT), *SAFE_WHEN_RUNNING, (OCP_SCRIPT, "e"), (None, "")]
+    pairs: Pairs = [*EIS_RUNS, (None, POINT), *SAFE_WHEN_RUNNING, (OCP_SCRIPT, "e"), *EMPTY_LOOP]
     async with emstat(pairs) as driver:
         await driver.open()
         left_behind = driver.eis(EIS)

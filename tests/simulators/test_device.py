@@ -122,3 +122,22 @@ def test_a_power_cycle_forgets_replies_and_half_lines(echo: Echo) -> None:
     echo.receive(b"o\n", 0.2)
     assert echo.lines == ["one", "o"]
     assert echo.transmit(1.0) == b"o\r\n"
+
+
+def test_a_fault_is_set_at_an_instant_that_the_instrument_has_come_to() -> None:
+    class Watched(Echo):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[tuple[float, float]] = []
+
+        def advance(self, now_s: float) -> None:
+            self.seen.append((now_s, self.faults.delay_replies_s))
+
+    device = Watched()
+    device.set_faults(3.0, delay_replies_s=2.0)
+    assert device.seen == [(3.0, 0.0), (3.0, 2.0)]
+
+
+def test_a_fault_that_does_not_exist_is_refused(echo: Echo) -> None:
+    with pytest.raises(AttributeError, match="overlaod"):
+        echo.set_faults(0.0, overlaod=True)

@@ -81,6 +81,8 @@ def test_identity_shows_maker_model_serial_number_and_firmware(bench: Bench) -> 
         ("RANGE 3,1;RANGE? 3", "1"),
         ("HTR? 1", "+000.0"),
         ("AOUT? 3", "+000.0"),
+        ("MOUT? 1", "+000.00"),
+        ("MOUT 1,12.5;MOUT? 1", "+012.50"),
         ("PID? 1", "+0050.0,+0020.0,+0000.0"),
         ("PID 1,80.5,10,100;PID? 1", "+0080.5,+0010.0,+0100.0"),
         ("OUTMODE? 1", "1,1,0"),
@@ -174,6 +176,7 @@ def test_an_unknown_message_gives_no_data_and_sets_the_command_error_bit(
         "RANGE 1,1.5",
         "HTR? 3",
         "AOUT? 1",
+        "MOUT 1,101",
         "PID 1,50,20",
         "PID 1,50,20,201",
         "OUTMODE 1,6,1,0",
@@ -314,10 +317,49 @@ def test_a_limit_of_zero_is_no_limit(bench: Bench) -> None:
 def test_an_overloaded_sensor_is_reported_and_shuts_the_loop(bench: Bench) -> None:
     bench.settle_at(320.0)
     assert bench.stage.heater_power_w(bench.now_s) > 5.0
-    bench.controller.faults.overload = True
+    bench.controller.set_faults(bench.now_s, overload=True)
     bench.now_s += 2.0
     assert bench.ask("RDGST? A;KRDG? A;CRDG? A") == "160;+000.000;+000.000"
     assert bench.stage.heater_power_w(bench.now_s) == 0.0
+
+
+def test_a_sensor_that_is_overloaded_now_was_not_before(bench: Bench) -> None:
+    asked = Bench()
+    for each in (bench, asked):
+        each.send("SETP 1,400;RANGE 1,3")
+        each.now_s = 1000.0
+    bench.controller.set_faults(1000.0, overload=True)
+    assert bench.stage.state(1000.0) == asked.stage.state(1000.0)
+    assert bench.stage.state(1000.0).block_k > 320.0
+    assert bench.stage.heater_power_w(1001.0) == 0.0
+
+
+def test_an_overload_set_by_hand_does_not_change_the_past_either(bench: Bench) -> None:
+    asked = Bench()
+    for each in (bench, asked):
+        each.send("SETP 1,400;RANGE 1,3")
+        each.now_s = 1000.0
+    asked.stage.advance(1000.0)
+    bench.controller.faults.overload = True
+    assert bench.ask("RDGST? A") == "160"
+    assert bench.stage.state(1000.0) == asked.stage.state(1000.0)
+    assert bench.stage.heater_power_w(1002.0) == 0.0
+
+
+def test_the_manual_output_drives_the_heater_in_open_loop_only(bench: Bench) -> None:
+    bench.send("MOUT 1,20;RANGE 1,3")
+    assert bench.stage.heater_power_w(10.0) == 0.0
+    bench.now_s = 20.0
+    bench.send("OUTMODE 1,3,1,0")
+    assert bench.stage.heater_power_w(30.0) == pytest.approx(10.0)
+    bench.now_s = 31.0
+    assert bench.ask("HTR? 1") == "+020.0"
+
+
+def test_the_heater_range_can_be_seen_from_outside(bench: Bench) -> None:
+    assert bench.controller.heater_range == 0
+    bench.send("RANGE 1,3")
+    assert bench.controller.heater_range == 3
 
 
 def test_an_output_without_a_load_is_reported_open_once_it_is_on(bench: Bench) -> None:
