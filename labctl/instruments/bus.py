@@ -132,7 +132,7 @@ class Bus:
         for call in calls:
             self._calls.put(call)
 
-    async def close(self, last: Callable[[], None]) -> None:
+    async def close(self, last: Callable[[], None] = lambda: None) -> None:
         """Let the thread end when it has run `last`, which it does in any case; idempotent.
 
         Whoever waits for a call gets an UnreachableError. This takes no longer than three seconds
