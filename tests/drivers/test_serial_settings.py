@@ -68,8 +68,8 @@ def test_a_terminal_that_nobody_reads_does_not_hold_a_write() -> None:
     began_s = perf_counter()
     with pytest.raises(UnreachableError, match="it: no connection at ASRL"):
         line.write("x" * 100_000)
-    assert perf_counter() - began_s < 1.5
+    assert perf_counter() - began_s < 1.9  # pyvisa's own limit is 2 s
     line.close()
-    assert perf_counter() - began_s < 2.0
+    assert perf_counter() - began_s < 3.0
     os.close(there)
     os.close(here)

@@ -16,6 +16,7 @@ from labctl.errors import (
     UnreachableError,
     WrongInstrumentError,
 )
+from labctl.instruments import transport
 from labctl.instruments.bus import Connection
 from labctl.instruments.transport import LinkSettings, VisaTransport
 from labctl_drivers.lakeshore_336 import LakeShore336
@@ -114,10 +115,10 @@ def test_an_address_where_nothing_is_is_named(address: str) -> None:
 def test_a_port_where_nobody_listens_is_named_at_the_first_message() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    transport = VisaTransport("meter", f"TCPIP::127.0.0.1::{port}::SOCKET", LINK)
+    line = VisaTransport("meter", f"TCPIP::127.0.0.1::{port}::SOCKET", LINK)
     with pytest.raises(UnreachableError, match=f"meter: no connection at .*{port}.* refused"):
-        transport.write("*IDN?")
-    transport.close()
+        line.write("*IDN?")
+    line.close()
 
 
 def test_a_peer_that_hangs_up_is_no_silence(ends: Ends) -> None:
@@ -210,7 +211,7 @@ def test_bytes_that_never_become_a_line_do_not_hold_a_read(talker, every_s: floa
         line.read()
     assert line.poll_line(0.2) is None
     assert line.poll_line(0.0) is None
-    assert perf_counter() - began_s < 0.7
+    assert perf_counter() - began_s < 2.0
     line.close()
 
 
@@ -219,18 +220,19 @@ def test_reading_bytes_ends_in_time_too(talker) -> None:
     line = VisaTransport("meter", f"TCPIP::127.0.0.1::{port}::SOCKET", LINK)
     began_s = perf_counter()
     assert line.read_bytes(-1).startswith(b"x")
-    assert perf_counter() - began_s < 0.5
+    assert perf_counter() - began_s < 2.0
     line.close()
 
 
-def test_a_line_without_end_is_given_up_and_forgotten(ends: Ends) -> None:
-    sender = threading.Thread(target=lambda: ends.there.sendall(b"x" * 70_000 + b"\nwhole\n"))
-    sender.start()
+def test_a_line_without_end_is_given_up_and_forgotten(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_LONGEST_LINE", 1000)
+    ends.there.sendall(b"x" * 1100 + b"\nwhole\n")
     with pytest.raises(ReplyError, match="a line without end"):
         poll_until_told(ends)
-    sender.join()
-    while (line := ends.here.poll_line(0.5)) != "whole":
-        assert line is not None
+    lines = [ends.here.poll_line(1.0) for _ in range(2)]
+    assert lines == ["x" * 99, "whole"]
 
 
 def test_flushing_an_instrument_that_does_not_stop_is_an_error(talker) -> None:
@@ -240,7 +242,7 @@ def test_flushing_an_instrument_that_does_not_stop_is_an_error(talker) -> None:
     began_s = perf_counter()
     with pytest.raises(ReplyError, match="meter: it does not stop sending"):
         line.flush_read_buffer()
-    assert perf_counter() - began_s < 1.0
+    assert perf_counter() - began_s < 2.0
     line.close()
 
 
@@ -267,7 +269,7 @@ async def test_opening_on_something_that_talks_without_sense_ends_when_it_is_can
     opening.cancel()
     began_s = perf_counter()
     await asyncio.wait({opening})
-    assert perf_counter() - began_s < 1.5
+    assert perf_counter() - began_s < 3.0
 
 
 @pytest.mark.parametrize(("text", "every_s"), [(b"x", 0.02), (b"hello\n", 0.0005)])
@@ -286,5 +288,5 @@ async def test_the_deadline_of_a_line_holds_for_bytes_that_trickle_in(talker) ->
     began_s = perf_counter()
     with pytest.raises(ReplyTimeoutError, match=r"silent for 1\.0 s"):
         await connection.read_line(timeout_s=1.0)
-    assert perf_counter() - began_s < 1.5
+    assert perf_counter() - began_s < 3.0
     await connection.close()
