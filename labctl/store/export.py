@@ -87,7 +87,12 @@ def _write_parquet(run: StoredRun, stream: str, directory: Path, about: dict[str
         for name, column in columns.items()
     ]
     schema = pa.schema(fields, metadata={**about, "labctl.stream": stream})
-    table = pa.table(dict(columns), schema=schema)
+    # From their bytes: pyarrow would import pandas to find out that these are none of its columns.
+    arrays = [
+        pa.Array.from_buffers(field.type, column.size, [None, pa.py_buffer(column.tobytes())])
+        for field, column in zip(schema, columns.values(), strict=True)
+    ]
+    table = pa.Table.from_arrays(arrays, schema=schema)
     with _whole_file(path) as part:
         pq.write_table(table, part)
     return path

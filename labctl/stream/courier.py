@@ -52,11 +52,13 @@ class Courier:
         store_path: Path | None,
         recorders: Collection[str],
         limits: OutboxLimits,
+        pace_s: float,
     ) -> None:
         self.failure: StreamError | None = None
         self.n_lost = 0
         self._outbox_path = outbox_path
         self._limits = limits
+        self._pace_s = pace_s
         self._store_path = store_path
         self._rig = rig
         self._address = address
@@ -155,6 +157,7 @@ class Courier:
             self._address,
             rig=self._rig,
             recorders=self._recorders,
+            pace_s=self._pace_s,
         )
         self._commands = CommandReader(
             opened.enter_context(closing(Ledger(self._outbox_path.with_name(LEDGER_NAME)))),

@@ -11,11 +11,12 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
-from labctl.clock import hold_clock
+from labctl.clock import VirtualTimeLoop, hold_clock
 from labctl.errors import BadInputError, StreamError
 from labctl.stream.courier import Courier
 from labctl.stream.mqtt import BrokerAddress, broker_address
 from labctl.stream.outbox import OutboxLimits, entry_of
+from labctl.stream.transfer import FLOOD_PACE_S, PACE_S
 from labctl.stream.whereabouts import Whereabouts, remove_whereabouts, write_whereabouts
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Link:
             store_path=self._store_path,
             recorders=self._recorders,
             limits=self._limits,
+            pace_s=FLOOD_PACE_S if _is_on_virtual_time() else PACE_S,
         )
         started: Future[None] = Future()
         self._thread = threading.Thread(
@@ -244,6 +246,14 @@ class Link:
         if result.cancelled():
             raise StreamError("the link was stopped meanwhile")
         return result.result()
+
+
+def _is_on_virtual_time() -> bool:
+    """Return whether the caller's loop, if there is one, runs in virtual time."""
+    try:
+        return isinstance(asyncio.get_running_loop(), VirtualTimeLoop)
+    except RuntimeError:
+        return False
 
 
 def _run_courier(courier: Courier, started: Future[None]) -> None:

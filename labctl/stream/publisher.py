@@ -18,7 +18,7 @@ from labctl.errors import StreamError
 from labctl.stream.permissions import publisher_needs
 from labctl.stream.reconnect import Reconnector
 from labctl.stream.topics import ANY, document_topic, resend_topic, rig_and_run, watermark_topic
-from labctl.stream.transfer import Transfer, next_message
+from labctl.stream.transfer import PACE_S, Transfer, next_message
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,6 +38,7 @@ class Publisher:
     Args:
         recorders: The recorders that must have stored a document before it may be forgotten; with
             none named, any one will do.
+        pace_s: As for `Transfer`.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class Publisher:
         *,
         rig: str,
         recorders: Collection[str] = (),
+        pace_s: float = PACE_S,
     ) -> None:
         self._outbox = outbox
         self._rig = rig
         self._recorders = recorders
+        self._pace_s = pace_s
         self._transfers: dict[str, Transfer] = {}
         self._paced_until_s: float | None = None
         self._forgetting_problem: str | None = None
@@ -185,7 +188,7 @@ class Publisher:
 
     def _transfer(self, run_id: str) -> Transfer:
         """Return the progress of a run, which begins now if it is new."""
-        return self._transfers.setdefault(run_id, Transfer(self._recorders))
+        return self._transfers.setdefault(run_id, Transfer(self._recorders, pace_s=self._pace_s))
 
     def _next_wake_s(self) -> float | None:
         """Return when a held-back message may go, or the first silence will have been too long."""

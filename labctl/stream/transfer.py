@@ -21,7 +21,10 @@ MAX_DOCUMENTS = 100
 """How many documents a message carries at most."""
 
 _MAX_BYTES = 64 * 1024
-_PACE_S = 0.015
+PACE_S = 0.015
+FLOOD_PACE_S = 0.1
+"""The pace of a run in virtual time: nobody watches its points come in, and each message costs."""
+
 _MAX_WINDOW = 100
 _SILENCE_S = 3.0
 
@@ -33,12 +36,13 @@ class Transfer:
         recorders: Whose watermarks count: the lowest of theirs; with none named, anybody's.
     """
 
-    def __init__(self, recorders: Collection[str] = ()) -> None:
+    def __init__(self, recorders: Collection[str] = (), *, pace_s: float = PACE_S) -> None:
         self.watermark = -1
         self.sent_seq = -1
         self._highest_sent = -1
         self._committed = dict.fromkeys(recorders, -1)
         self._is_anybody = not recorders
+        self._pace_s = pace_s
         self._in_flight: deque[int] = deque()
         self._window = _MAX_WINDOW
         self._waiting_since_s = 0.0
@@ -62,7 +66,7 @@ class Transfer:
         """Note that a message that ends with `last_seq` is on its way."""
         if not self._in_flight:
             self._waiting_since_s = now_s
-        self._paced_until_s = now_s + _PACE_S
+        self._paced_until_s = now_s + self._pace_s
         self._in_flight.append(last_seq)
         self.sent_seq = last_seq
         self._highest_sent = max(self._highest_sent, last_seq)
