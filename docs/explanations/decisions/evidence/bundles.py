@@ -42,7 +42,7 @@ def _measure(max_documents: int) -> float:
     with (
         tempfile.TemporaryDirectory() as folder,
         patch("labctl.stream.transfer.MAX_DOCUMENTS", max_documents),
-        patch("labctl.stream.publisher.MAX_DOCUMENTS", max_documents),
+        patch("labctl.stream.transfer.MAX_DOCUMENTS", max_documents),
         Link(
             outbox_path=Path(folder, "outbox.sqlite"),
             rig="bench",
