@@ -141,8 +141,10 @@ def _channel_of(config: RigConfig, request: RunRequest) -> str:
 
 def _check_speed(prepared: Prepared) -> None:
     """Refuse scaled time on anything but simulators on this machine."""
-    if prepared.request.speed == 1.0 or prepared.request.is_simulated:
+    if prepared.request.speed == 1.0:
         return
+    if prepared.request.is_simulated:
+        raise BadInputError("--speed goes with `labctl sim`; --simulate runs in virtual time")
     for name, instrument in prepared.config.instruments.items():
         if not instrument.address.upper().startswith(("TCPIP::127.0.0.1::", "TCPIP::LOCALHOST::")):
             raise BadInputError(

@@ -337,7 +337,9 @@ async def _record_line(run: Run, series: ConductivitySeries) -> None:
         return
     left_out = [f"left out: {', '.join(series.left_out)}"] if series.left_out else []
     if line is None:
-        message = f"fewer than {FEWEST_TEMPERATURES} temperatures: no activation energy"
+        has_geometry = run.sample.thickness is not None and run.sample.diameter is not None
+        lack = f"fewer than {FEWEST_TEMPERATURES} temperatures" if has_geometry else "no geometry"
+        message = f"{lack}: no activation energy"
         await run.record("arrhenius", {"warnings": [message, *left_out]})
         return
     data = line.model_dump(mode="json")

@@ -91,6 +91,7 @@ def assert_nothing_is_stored(folder: Path) -> None:
             ("run", "temperature_eis", "--rig", "rig.toml", "--speed", "10", *TEMPERATURE),
             ["rig.toml: instruments.potentiostat.address", "simulated instruments on this machine"],
         ),
+        ((*SIMULATED, *TEMPERATURE, "--speed", "5"), ["--speed goes with `labctl sim`"]),
         (("sim", "nowhere.toml"), ["nowhere.toml: no such file"]),
         (("analyze", "nowhere.z"), ["nowhere.z", "no such file"]),
         (
