@@ -12,16 +12,12 @@ nobody asks for them when connecting.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-import os
 import re
 import socket
 import ssl
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar, cast
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 import aiomqtt
 from paho.mqtt.enums import LogLevel
@@ -29,31 +25,33 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from labctl.errors import BadInputError, StreamError
-from labctl.stream.credentials import (
-    NO_TLS_FILES,
-    PASSWORD_VARIABLE,
-    USERNAME_VARIABLE,
-    TlsFiles,
-    environment_password,
-    said_by_tls,
-    tls_context,
-)
+from labctl.errors import StreamError
+from labctl.stream.address import BrokerAddress, broker_address
+from labctl.stream.credentials import said_by_tls, tls_context
 from labctl.stream.topics import is_probe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator
 
-_T = TypeVar("_T")
+__all__ = [
+    "BrokerAddress",
+    "BrokerLostError",
+    "Connection",
+    "LastWill",
+    "Message",
+    "PublishRefusedError",
+    "broker_address",
+    "connected",
+    "in_a_task",
+]
 
-MqttVersion = Literal["3.1.1", "5"]
+_T = TypeVar("_T")
 
 # What the client has to say comes as an exception, too; the log has the answers to calls that were
 # cancelled meanwhile.
 _client_log = logging.getLogger(f"{__name__}.client")
 _client_log.setLevel(logging.CRITICAL)
 
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
 _PROTOCOLS = {"3.1.1": aiomqtt.ProtocolVersion.V311, "5": aiomqtt.ProtocolVersion.V5}
 _TIMEOUT_S = 10.0
 _KEEPALIVE_S = 20
@@ -67,22 +65,6 @@ class BrokerLostError(StreamError):
 
 class PublishRefusedError(BrokerLostError):
     """The broker says that it does not take a message; only MQTT 5 can say so."""
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where a broker listens and who we are to it."""
-
-    host: str
-    port: int
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    is_encrypted: bool = False
-    version: MqttVersion = "3.1.1"
-    tls: TlsFiles = NO_TLS_FILES
-
-    def __str__(self) -> str:
-        return f"{'mqtts' if self.is_encrypted else 'mqtt'}://{self.host}:{self.port}"
 
 
 class Message(NamedTuple):
@@ -101,68 +83,6 @@ class LastWill(NamedTuple):
 
     topic: str
     payload: bytes
-
-
-def broker_address(
-    url: str,
-    *,
-    version: MqttVersion = "3.1.1",
-    tls: TlsFiles = NO_TLS_FILES,
-    allow_insecure: bool = False,
-) -> BrokerAddress:
-    """Return the broker that a URL names: mqtt://user:password@host:port, or mqtts://.
-
-    Credentials may come from LABCTL_MQTT_USERNAME and LABCTL_MQTT_PASSWORD instead, the password
-    also from the file that LABCTL_MQTT_PASSWORD_FILE names.
-
-    Raises:
-        BadInputError: not such a URL; a password file that cannot be used; or a broker beyond this
-            machine without TLS and a password or certificate, unless `allow_insecure` says that
-            this is meant.
-    """
-    parts = urlsplit(url)
-    try:
-        port = parts.port or _PORTS[parts.scheme]
-    except (KeyError, ValueError) as error:
-        raise BadInputError(f"{_shown(url)}: expected mqtt://host:port or mqtts://host") from error
-    if not parts.hostname or parts.path.strip("/") or parts.query:
-        raise BadInputError(f"{_shown(url)}: expected mqtt://host:port or mqtts://host")
-    address = BrokerAddress(
-        host=parts.hostname,
-        port=port,
-        username=unquote(parts.username) if parts.username else os.environ.get(USERNAME_VARIABLE),
-        password=unquote(parts.password) if parts.password else environment_password(),
-        is_encrypted=parts.scheme == "mqtts",
-        version=version,
-        tls=tls,
-    )
-    if not allow_insecure:
-        _check_secure(address)
-    return address
-
-
-def _shown(url: str) -> str:
-    """Return a URL that may be shown: without its credentials."""
-    return url.rpartition("@")[2] if "@" in url else url
-
-
-def _check_secure(address: BrokerAddress) -> None:
-    """Raise BadInputError if documents or a password would cross a network unprotected."""
-    is_known = bool(address.password) or address.tls.cert_file is not None
-    if _is_loopback(address.host) or (address.is_encrypted and is_known):
-        return
-    raise BadInputError(
-        f"{address}: a broker on another machine needs mqtts:// and a password"
-        f" (in the URL or in {USERNAME_VARIABLE} and {PASSWORD_VARIABLE}) or a client certificate"
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether a host name or address means this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _session_options(version: str, *, is_kept: bool) -> dict[str, Any]:
