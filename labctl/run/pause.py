@@ -50,8 +50,10 @@ class Pause:
 
     async def while_no_room(self) -> None:
         """Return when the next step may begin: at once, or after a pause."""
-        if self._sink.room is not Room.NONE:
-            return
+        while self._sink.room is Room.NONE:
+            await self._pause()
+
+    async def _pause(self) -> None:
         self.count += 1
         await self._channel.potentiostat.cell_off()
         await self._emitter.event(STREAM, {"phase": "begin", "reason": _NO_ROOM})

@@ -81,7 +81,9 @@ class _State:
         return self.probes[-1].resistance_ohm / self.probes[-2].resistance_ohm - 1.0
 
     def add(self, time_s: float, probe: Probe) -> None:
-        """Take a probe, and say anew how much is still to come."""
+        """Take a probe that is a number, and say anew how much is still to come."""
+        if not math.isfinite(probe.resistance_ohm + probe.u_resistance_ohm):
+            return
         self.times_s.append(time_s)
         self.probes.append(probe)
         if len(self.probes) >= 2:
@@ -168,7 +170,7 @@ class Settling:
         if after.u_resistance_ohm > _USELESS * after.resistance_ohm:
             return False
         allowed = allowed_change(self._criterion, before, after, activation_energy_ev)
-        return max(abs(state.change), abs(state.remainder) + state.u_remainder) < allowed
+        return abs(state.change) < allowed and abs(state.remainder) + state.u_remainder < allowed
 
     async def _locate(self, probe: ProbeSettings) -> None:
         """Find the frequency to probe at, from a coarse spectrum over the whole window."""

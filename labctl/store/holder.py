@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LOCK_NAME = "run.lock"
 _ABOUT_NAME = "run.json"
 _ATTEMPTS, _BETWEEN_S = 10, 0.02
+_HELD = (BlockingIOError, PermissionError)  # what a lock that somebody has looks like
 
 if sys.platform == "win32":
     import msvcrt
@@ -56,8 +57,10 @@ def held_folder(folder: Path, holder: Holder) -> Generator[None]:
     with _opened(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT) as file:
         try:
             _lock_at_last(file)
-        except OSError as error:
+        except _HELD as error:
             raise BadInputError(f"{folder}: {_who(folder)} uses this data folder") from error
+        except OSError as error:
+            raise BadInputError(f"{folder}: cannot be locked: {error.strerror}") from error
         about = folder / _ABOUT_NAME
         _write(about, holder)
         try:
@@ -87,8 +90,10 @@ def _is_locked(path: Path) -> bool:
             _lock(file, is_shared=True)
     except FileNotFoundError:
         return False
-    except OSError:
+    except _HELD:
         return True
+    except OSError:  # a file system that knows no locks cannot tell
+        return False
     return False
 
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, NoReturn
 
+from labctl.errors import StoreError
 from labctl.store.export import export_parquet
 from labctl.store.reading import StoredRun
 
@@ -53,7 +54,12 @@ class Archive:
 
         It is not tried again by this process.
         """
-        for run_id, last_seq in self._store.without_parquet():
+        try:
+            missing = self._store.without_parquet()
+        except StoreError as error:
+            self._warn(f"no Parquet: {error}; the next start tries again")
+            return
+        for run_id, last_seq in missing:
             if run_id not in self._failed:
                 await self._write(run_id, last_seq)
 
@@ -64,9 +70,13 @@ class Archive:
             self._store.parquet_written(run_id, last_seq)
         except Exception as error:  # noqa: BLE001 - a copy; no fault of it may end the recording
             self._failed.add(run_id)
-            line = f"run {run_id}: no Parquet: {error}; all is stored, the next start tries again"
-            _log.warning("%s", line)
-            self._tell(line)
+            self._warn(
+                f"run {run_id}: no Parquet: {error}; all is stored, the next start tries again"
+            )
+
+    def _warn(self, line: str) -> None:
+        _log.warning("%s", line)
+        self._tell(line)
 
 
 async def _on_a_worker(work: Callable[[], object]) -> None:

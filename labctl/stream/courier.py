@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _GROUP_COMMIT_S = 0.005
 _LOOK_AGAIN_S = 1.0
+_FILES_S = 60.0  # how long the end may wait for Parquet files
 _ROOM = {
     Room.PLENTY: "",
     Room.SCARCE: "the outbox is nearly full: recorders take too little",
@@ -118,7 +119,9 @@ class Courier:
             with suppress(StreamError):
                 self._commit()
             if self._recording is not None:
-                await self._recording.archive.write_missing()
+                with suppress(TimeoutError):  # the store remembers what is left to write
+                    async with asyncio.timeout(_FILES_S):
+                        await self._recording.archive.write_missing()
 
     def check(self) -> None:
         """Raise StreamError if something has failed for good."""
@@ -139,8 +142,13 @@ class Courier:
         return await self._publisher.drained(timeout_s)
 
     async def room_again(self) -> None:
-        """Wait until there is plenty of room: recorders have taken enough, the disk has space."""
+        """Wait until there is plenty of room: recorders have taken enough, the disk has space.
+
+        Raises:
+            StreamError: publisher or recorder has failed; nothing will make room any more.
+        """
         while self._outbox.room is not Room.PLENTY:
+            self.check()
             await self._publisher.progressed(_LOOK_AGAIN_S)
             self._outbox.make_room()
 

@@ -130,10 +130,17 @@ class Outbox:
     def make_room(self) -> None:
         """Give what is free back to the disk, and set the reserve aside again if there is room."""
         if self._n_pending == 0 and self._file_bytes() > _COMPACTED_ABOVE_BYTES:
-            with self._as_stream_error():
-                self._connection.execute("VACUUM")
+            self._compact()
         self._reserve.take()
         self._measure()
+
+    def _compact(self) -> None:
+        """Shrink the file; where the disk has no room for that, later will do."""
+        try:
+            with self._as_stream_error():
+                self._connection.execute("VACUUM")
+        except StreamError as error:
+            _log.warning("the outbox cannot be compacted now: %s", error)
 
     def unacknowledged(self, run_id: str, *, after_seq: int) -> Generator[Entry]:
         """Give the entries of a run that come after a seq, in order, each read when asked for.

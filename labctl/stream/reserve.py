@@ -35,9 +35,9 @@ class Reserve:
         """
         if self.is_there:
             return True
-        if shutil.disk_usage(self._path.parent).free < 2 * self._n_bytes:
-            return False
         try:
+            if shutil.disk_usage(self._path.parent).free < 2 * self._n_bytes:
+                return False
             self._write()
         except OSError:
             self._path.unlink(missing_ok=True)

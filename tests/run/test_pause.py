@@ -128,3 +128,18 @@ async def test_a_run_that_ends_while_it_waits_waits_no_more(tmp_path: Path):
     await asyncio.wait({waiting})
     with pytest.raises(BadInputError):
         let_go_on(tmp_path)
+
+
+def test_a_run_that_may_resume_to_a_disk_that_is_full_again_pauses_again(bench, quick, crowded):
+    sink, at = crowded
+    full_again = []
+
+    async def late_word() -> None:
+        if not full_again:
+            full_again.append(True)
+            sink.room = Room.NONE
+            asyncio.get_running_loop().call_later(600, setattr, sink, "room", Room.PLENTY)
+
+    result = bench.run(quick, sink=sink, at=at, may_resume=late_word)
+    assert result.ending.reason is Reason.COMPLETED
+    assert result.ending.message.endswith("pauses: 2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ from labctl.run.settle import (
     ramp_duration_s,
     stage_is_settled,
 )
+from labctl.run.settling import _State
 from labctl.run.telemetry import TimedReading
 
 CRITERION = SettleCriterion(band_k=0.1, slope_k_per_min=0.01, window_s=600.0)
@@ -205,3 +207,12 @@ def test_progress_shows_step_temperature_and_last_point(undisturbed) -> None:
     assert last.setpoint_k == pytest.approx(301.15)
     assert last.temperature_k == pytest.approx(301.15, abs=0.5)
     assert last.last_point["is_repeat"] == 1.0
+
+
+def test_a_probe_that_is_no_number_decides_nothing() -> None:
+    state = _State()
+    for number, resistance_ohm in enumerate([math.nan, 1.2, 1.17, 1.145, 1.125]):
+        state.add(180.0 * number, Probe(resistance_ohm, 1e-3))
+    assert len(state.probes) == 4
+    assert math.isfinite(state.remainder)
+    assert abs(state.remainder) > 0.02

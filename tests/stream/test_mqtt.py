@@ -7,9 +7,8 @@ import pytest
 
 from labctl.errors import BadInputError
 from labctl.stream.broker import EmbeddedBroker
+from labctl.stream.credentials import PASSWORD_VARIABLE, USERNAME_VARIABLE
 from labctl.stream.mqtt import (
-    PASSWORD_VARIABLE,
-    USERNAME_VARIABLE,
     BrokerLostError,
     broker_address,
     connected,

@@ -119,3 +119,14 @@ async def test_a_link_waits_for_room_until_the_broker_is_back(broker, url_of, ou
     ) as link:
         await asyncio.wait_for(link.room_again(), timeout=10)
         assert link.room is Room.PLENTY
+
+
+def test_an_outbox_that_cannot_be_compacted_goes_on(outbox, monkeypatch, caplog):
+    monkeypatch.setattr("labctl.stream.outbox._COMPACTED_ABOVE_BYTES", MEGABYTE)
+    fill(outbox, 20)
+    with closing(outbox.unacknowledged("r1", after_seq=-1)) as reading:
+        next(reading)  # SQLite compacts nothing while somebody reads
+        outbox._n_pending = 0
+        outbox.make_room()
+    assert "cannot be compacted now" in caplog.text
+    assert outbox.room is Room.NONE
