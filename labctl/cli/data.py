@@ -34,8 +34,10 @@ def runs(data: Data = None, json: Json = False) -> None:
     summaries = open_store(data).runs()
     if json:
         print_json([asdict(summary) for summary in summaries])
-    else:
+    elif summaries:
         print_runs(summaries)
+    else:
+        typer.echo("no run is stored yet")
 
 
 def show(run: RunId = "latest", data: Data = None, json: Json = False) -> None:
