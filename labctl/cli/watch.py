@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from labctl.cli.options import Data, read_settings
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Coroutine, Generator
 
     from labctl.stream.mqtt import BrokerAddress
@@ -135,12 +135,16 @@ class _Where:
 
 def _on_selector_loop(work: Coroutine[Any, Any, _T]) -> _T:
     """Return what some work returns; on a selector loop, which the MQTT client needs."""
+    import asyncio
+
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         return runner.run(work)
 
 
 async def _follow(watcher: Watcher, show: Callable[[Watcher], None]) -> None:
     """Show what changes until interrupted."""
+    import asyncio
+
     watching = asyncio.create_task(watcher.run())
     try:
         while not watching.done():
@@ -158,6 +162,8 @@ async def _show_once(watcher: Watcher, where: _Where, *, json: bool) -> None:
     Raises:
         StreamError: nothing is.
     """
+    import asyncio
+
     from labctl.cli.watch_lines import print_rows
     from labctl.errors import StreamError
 
@@ -184,6 +190,8 @@ async def _show_once(watcher: Watcher, where: _Where, *, json: bool) -> None:
 
 async def _until_quiet(watcher: Watcher, watching: asyncio.Task[Any]) -> None:
     """Wait until everything retained is here: something came, and nothing more for a moment."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + _HEARD_WITHIN_S
     n_heard = 0
