@@ -52,12 +52,8 @@ def held_signals() -> Generator[Signals]:
         yield held
         return
     signals = Signals()
-    before = {number: signal.signal(number, signals) for number in _numbers()}
-    try:
+    with _handled_by(signals):
         yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -68,12 +64,19 @@ def signals_call(end: Callable[[], object]) -> Generator[None]:
     def asked(*_: object) -> None:
         loop.call_soon_threadsafe(end)
 
-    before = {number: signal.signal(number, asked) for number in _numbers()}
+    with _handled_by(asked):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Callable[..., None]) -> Generator[None]:
+    """Let a handler have the signals; who had them before has them again afterwards."""
+    before = {number: signal.signal(number, handler) for number in _numbers()}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def _numbers() -> list[signal.Signals]:
