@@ -20,6 +20,8 @@ from pydantic import (
 from labctl.errors import BadInputError
 from labctl.quantities import (
     WRITTEN,
+    ChargeC,
+    CurrentA,
     DurationS,
     FrequencyHz,
     LengthM,
@@ -90,6 +92,9 @@ class StageLimitsConfig(Config):
 class PotentiostatLimitsConfig(Config):
     """What a rig allows its potentiostat."""
 
+    potential_min: VoltageV | None = None
+    potential_max: VoltageV | None = None
+    current_max: CurrentA | None = Field(default=None, gt=0)
     frequency_max: FrequencyHz | None = None
     amplitude_rms_max: VoltageV | None = None
 
@@ -181,7 +186,11 @@ class RigConfig(Config):
 
 
 class SampleConfig(Config):
-    """A sample file: the specimen, its geometry and how it was made."""
+    """A sample file: the specimen, its geometry and how it was made.
+
+    `active_mass` is that of the active material, `nominal_capacity` what it can hold, and
+    `reference_potential` the potential of the reference electrode against Li+/Li (Li-In: 0.62 V).
+    """
 
     name: Label
     material: str = ""
@@ -190,6 +199,9 @@ class SampleConfig(Config):
     diameter: LengthM | None = Field(default=None, gt=0)
     diameter_uncertainty: LengthM = Field(default=0.0, ge=0)
     mass: MassKg | None = Field(default=None, gt=0)
+    active_mass: MassKg | None = Field(default=None, gt=0)
+    nominal_capacity: ChargeC | None = Field(default=None, gt=0)
+    reference_potential: VoltageV | None = None
     pressing_pressure: PressurePa | None = None
     stack_pressure: PressurePa | None = None
     relative_density: ShareOfOne | None = None

@@ -32,6 +32,9 @@ _EXAMPLES = {
     "s": ("a time", "10 min"),
     "V": ("a voltage", "10 mV"),
     "A": ("a current", "1 mA"),
+    "A/m^2": ("a current density", "0.09 mA/cm^2"),
+    "C": ("a charge", "1.5 mA h"),
+    "V/s": ("a scan rate", "0.1 mV/s"),
     "Hz": ("a frequency", "200 kHz"),
     "m": ("a length", "1.0 mm"),
     "kg": ("a mass", "100 mg"),
@@ -115,6 +118,10 @@ TemperatureDifferenceK = Annotated[float, *_in("delta_K")]
 TemperatureRateKPerMin = Annotated[float, *_in("K/min")]
 DurationS = Annotated[float, *_in("s")]
 VoltageV = Annotated[float, *_in("V")]
+CurrentA = Annotated[float, *_in("A")]
+CurrentDensityAPerM2 = Annotated[float, *_in("A/m^2")]
+ChargeC = Annotated[float, *_in("C")]
+ScanRateVPerS = Annotated[float, *_in("V/s")]
 FrequencyHz = Annotated[float, *_in("Hz")]
 LengthM = Annotated[float, *_in("m")]
 MassKg = Annotated[float, *_in("kg")]

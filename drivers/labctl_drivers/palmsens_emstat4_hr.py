@@ -40,11 +40,15 @@ if TYPE_CHECKING:
     from labctl.instruments.bus import Connection
 
 # MethodSCRIPT manual, limits of each device. It states no lowest frequency and no lowest amplitude:
-# 10 uHz and 1 mV are inference.
+# 10 uHz, 1 mV and 1 nA are inference, as are the fastest sweep and the shortest interval.
 LIMITS = PotentiostatLimits(
     potential_v=(-6.0, 6.0),
-    eis_frequency_hz=(1e-5, 200e3),
-    eis_amplitude_v_rms=(1e-3, 0.9),
+    current_a=(-0.2, 0.2),
+    frequency_hz=(1e-5, 200e3),
+    amplitude_v_rms=(1e-3, 0.9),
+    amplitude_a_rms=(1e-9, 0.1),
+    rate_v_per_s=(1e-6, 10.0),
+    interval_s=(1e-3, math.inf),
 )
 # The UART variants shake hands by RTS/CTS (communication protocol manual); that it has no effect on
 # USB, where the speed has none, is inference.
@@ -200,9 +204,9 @@ class PalmSensEmStat4Hr:
 
     def _check_eis(self, parameters: Eis) -> None:
         for key in ("frequency_start_hz", "frequency_end_hz"):
-            self._check(key, getattr(parameters, key), self.limits.eis_frequency_hz, "Hz")
+            self._check(key, getattr(parameters, key), self.limits.frequency_hz, "Hz")
         amplitude_v_rms = parameters.amplitude_v_rms
-        self._check("amplitude_v_rms", amplitude_v_rms, self.limits.eis_amplitude_v_rms, "V")
+        self._check("amplitude_v_rms", amplitude_v_rms, self.limits.amplitude_v_rms, "V")
         peak_v = amplitude_v_rms * math.sqrt(2)
         low_v, high_v = self.limits.potential_v
         self._check("bias_v", parameters.bias_v, (low_v + peak_v, high_v - peak_v), "V")

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from labctl.instruments.dc_techniques import Ca, Cp, Cv, Lsv
     from labctl.instruments.techniques import (
         Eis,
         Frame,
+        Geis,
         Identity,
         Ocp,
         PotentiostatLimits,
@@ -103,4 +105,49 @@ class CanOcp(HasCell, Protocol):
         Raises:
             As `CanEis.eis`.
         """
+        ...
+
+
+@runtime_checkable
+class CanGeis(HasCell, Protocol):
+    """Measures impedance spectra with a current sine."""
+
+    def geis(self, parameters: Geis) -> AsyncGenerator[Frame, None]:
+        """Yield frames with the columns of `Geis.UNITS`; ends and errors as `CanEis.eis`."""
+        ...
+
+
+@runtime_checkable
+class CanLsv(HasCell, Protocol):
+    """Sweeps the potential once."""
+
+    def lsv(self, parameters: Lsv) -> AsyncGenerator[Frame, None]:
+        """Yield frames with the columns of `Lsv.UNITS`; ends and errors as `CanEis.eis`."""
+        ...
+
+
+@runtime_checkable
+class CanCv(HasCell, Protocol):
+    """Sweeps the potential to and fro."""
+
+    def cv(self, parameters: Cv) -> AsyncGenerator[Frame, None]:
+        """Yield frames with the columns of `Cv.UNITS`; ends and errors as `CanEis.eis`."""
+        ...
+
+
+@runtime_checkable
+class CanCa(HasCell, Protocol):
+    """Holds a potential."""
+
+    def ca(self, parameters: Ca) -> AsyncGenerator[Frame, None]:
+        """Yield frames with the columns of `Ca.UNITS`; ends and errors as `CanEis.eis`."""
+        ...
+
+
+@runtime_checkable
+class CanCp(HasCell, Protocol):
+    """Holds a current."""
+
+    def cp(self, parameters: Cp) -> AsyncGenerator[Frame, None]:
+        """Yield frames with the columns of `Cp.UNITS`; ends and errors as `CanEis.eis`."""
         ...

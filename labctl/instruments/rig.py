@@ -40,9 +40,13 @@ class Limits:
 
     temperature_k: tuple[float, float]
     rate_k_per_min: tuple[float, float]
+    potential_v: tuple[float, float]
+    current_a: tuple[float, float]
     frequency_hz: tuple[float, float]
     amplitude_v_rms: tuple[float, float]
-    potential_v: tuple[float, float]
+    amplitude_a_rms: tuple[float, float]
+    rate_v_per_s: tuple[float, float]
+    interval_s: tuple[float, float]
     cooling: CoolingConfig | None
 
 
@@ -121,9 +125,15 @@ class Rig:
                 own.temperature_k, stage_file.temperature_min, stage_file.temperature_max
             ),
             rate_k_per_min=_tightest(own.rate_k_per_min, None, stage_file.rate_max),
-            frequency_hz=_tightest(cell.eis_frequency_hz, None, cell_file.frequency_max),
-            amplitude_v_rms=_tightest(cell.eis_amplitude_v_rms, None, cell_file.amplitude_rms_max),
-            potential_v=cell.potential_v,
+            potential_v=_tightest(
+                cell.potential_v, cell_file.potential_min, cell_file.potential_max
+            ),
+            current_a=_within(cell.current_a, cell_file.current_max),
+            frequency_hz=_tightest(cell.frequency_hz, None, cell_file.frequency_max),
+            amplitude_v_rms=_tightest(cell.amplitude_v_rms, None, cell_file.amplitude_rms_max),
+            amplitude_a_rms=cell.amplitude_a_rms,
+            rate_v_per_s=cell.rate_v_per_s,
+            interval_s=cell.interval_s,
             cooling=self._config.instruments[self._stage_name].cooling,
         )
 
@@ -217,6 +227,11 @@ def _raise_unless_safe(failures: Sequence[InstrumentError], unsafe: Sequence[str
         raise UnsafeError("NOT SAFE, nothing was started: " + "; ".join([*unsafe, *also]))
     if failures:
         raise failures[0]
+
+
+def _within(own: tuple[float, float], largest: float | None) -> tuple[float, float]:
+    """Return the limits of something that may have either sign."""
+    return own if largest is None else _tightest(own, -largest, largest)
 
 
 def _tightest(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from enum import IntFlag
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Time that an instrument spends per frequency beside the periods it averages, for estimates only.
 _OVERHEAD_PER_POINT_S = 1.0
@@ -34,6 +37,83 @@ class PointStatus(IntFlag):
     OVERLOAD = 2
     UNDERLOAD = 4
     OVERLOAD_WARNING = 8
+
+
+Quantity = Literal[
+    "frequency_hz",
+    "amplitude_v_rms",
+    "amplitude_a_rms",
+    "potential_v",
+    "current_a",
+    "rate_v_per_s",
+    "interval_s",
+]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A value that a technique asks for: its parameter's name, and the quantity whose limits hold.
+
+    `quantity` is a field of `PotentiostatLimits`, and of a channel's limits.
+    """
+
+    parameter: str
+    value: float
+    quantity: Quantity
+
+
+class Technique(Protocol):
+    """What every technique is: parameters that know their columns, limits and duration.
+
+    Attributes:
+        NAME: the technique's name, the stream its points go to, and the step's kind.
+        UNITS: its columns and their units.
+    """
+
+    NAME: ClassVar[str]
+    UNITS: ClassVar[dict[str, str]]
+
+    @property
+    def expected_points(self) -> int:
+        """Return how many points there will be, or at most if a condition may end it earlier."""
+        ...
+
+    def expected_duration_s(self) -> float:
+        """Return about how long it takes, for progress and planning."""
+        ...
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters as a document holds them."""
+        ...
+
+    def asked(self) -> list[Asked]:
+        """Return every value that has to keep a limit."""
+        ...
+
+    def ended_by(self, last: Mapping[str, float]) -> str:
+        """Return which condition a last point fulfils that ends it early, in words; or ""."""
+        ...
+
+
+def log_spaced_hz(start_hz: float, end_hz: float, n_points: int) -> list[float]:
+    """Return frequencies that are logarithmically spaced, both ends included."""
+    if n_points == 1:
+        return [start_hz]
+    ratio, steps = end_hz / start_hz, n_points - 1
+    return [start_hz * ratio ** (i / steps) for i in range(n_points)]
+
+
+def sweep_duration_s(frequencies_hz: list[float]) -> float:
+    """Return about how long an impedance sweep takes."""
+    return sum(_OVERHEAD_PER_POINT_S + _PERIODS_PER_POINT / f for f in frequencies_hz)
+
+
+def asked_frequencies(start_hz: float, end_hz: float) -> list[Asked]:
+    """Return what an impedance sweep asks for in frequency."""
+    return [
+        Asked("frequency_start_hz", start_hz, "frequency_hz"),
+        Asked("frequency_end_hz", end_hz, "frequency_hz"),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,25 +158,110 @@ class Eis:
 
     def frequencies_hz(self) -> list[float]:
         """Return the frequencies asked for; an instrument may quantise them."""
-        if self.n_points == 1:
-            return [self.frequency_start_hz]
-        ratio = self.frequency_end_hz / self.frequency_start_hz
-        steps = self.n_points - 1
-        return [self.frequency_start_hz * ratio ** (i / steps) for i in range(self.n_points)]
+        return log_spaced_hz(self.frequency_start_hz, self.frequency_end_hz, self.n_points)
 
     def expected_duration_s(self) -> float:
         """Return about how long it takes, for progress and planning."""
-        frequencies = self.frequencies_hz() + [self.frequency_start_hz] * self.repeats_first
-        return sum(_OVERHEAD_PER_POINT_S + _PERIODS_PER_POINT / f for f in frequencies)
+        return sweep_duration_s(
+            self.frequencies_hz() + [self.frequency_start_hz] * self.repeats_first
+        )
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters as a document holds them."""
         return asdict(self)
 
+    def asked(self) -> list[Asked]:
+        """Return every value that has to keep a limit."""
+        peak_v = math.sqrt(2) * self.amplitude_v_rms
+        return [
+            *asked_frequencies(self.frequency_start_hz, self.frequency_end_hz),
+            Asked("amplitude_v_rms", self.amplitude_v_rms, "amplitude_v_rms"),
+            Asked("bias_v less the sine's peak", self.bias_v - peak_v, "potential_v"),
+            Asked("bias_v plus the sine's peak", self.bias_v + peak_v, "potential_v"),
+        ]
+
+    def ended_by(self, last: Mapping[str, float]) -> str:
+        """Return "": a spectrum is measured to its end."""
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geis:
+    """Galvanostatic impedance spectroscopy: a current sine of falling or rising frequency.
+
+    Attributes:
+        frequency_start_hz: first frequency.
+        frequency_end_hz: last frequency.
+        n_points: frequencies, logarithmically spaced, both ends included.
+        amplitude_a_rms: root-mean-square amplitude of the sine (not peak, not peak to peak).
+        bias_a: DC current under the sine.
+        repeats_first: measure the first frequency once more at the end, to see drift.
+    """
+
+    NAME: ClassVar[str] = "geis"
+    UNITS: ClassVar[dict[str, str]] = {
+        "frequency_hz": "Hz",
+        "z_real_ohm": "ohm",
+        "z_imag_ohm": "ohm",
+        "amplitude_a_rms": "A",
+        "potential_v": "V",
+        "current_range_a": "A",
+        "status_bits": "1",
+        "is_repeat": "1",
+    }
+
+    frequency_start_hz: float
+    frequency_end_hz: float
+    n_points: int
+    amplitude_a_rms: float
+    bias_a: float = 0.0
+    repeats_first: bool = False
+
+    @property
+    def expected_points(self) -> int:
+        """Return how many points the technique gives when nothing goes wrong."""
+        return self.n_points + int(self.repeats_first)
+
+    def frequencies_hz(self) -> list[float]:
+        """Return the frequencies asked for; an instrument may quantise them."""
+        return log_spaced_hz(self.frequency_start_hz, self.frequency_end_hz, self.n_points)
+
+    def expected_duration_s(self) -> float:
+        """Return about how long it takes, for progress and planning."""
+        return sweep_duration_s(
+            self.frequencies_hz() + [self.frequency_start_hz] * self.repeats_first
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters as a document holds them."""
+        return asdict(self)
+
+    def asked(self) -> list[Asked]:
+        """Return every value that has to keep a limit."""
+        peak_a = math.sqrt(2) * self.amplitude_a_rms
+        return [
+            *asked_frequencies(self.frequency_start_hz, self.frequency_end_hz),
+            Asked("amplitude_a_rms", self.amplitude_a_rms, "amplitude_a_rms"),
+            Asked("bias_a less the sine's peak", self.bias_a - peak_a, "current_a"),
+            Asked("bias_a plus the sine's peak", self.bias_a + peak_a, "current_a"),
+        ]
+
+    def ended_by(self, last: Mapping[str, float]) -> str:
+        """Return "": a spectrum is measured to its end."""
+        return ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ocp:
-    """Open-circuit potential against time, cell off."""
+    """Open-circuit potential against time, cell off.
+
+    Attributes:
+        duration_s: how long, at most.
+        interval_s: time between two points.
+        stop_change_v: it ends early once the potential has changed by less than this within
+            `stop_window_s`, looked at window by window on the instrument; None: it does not.
+        stop_window_s: length of a window.
+    """
 
     NAME: ClassVar[str] = "ocp"
     UNITS: ClassVar[dict[str, str]] = {
@@ -107,6 +272,8 @@ class Ocp:
 
     duration_s: float
     interval_s: float = 1.0
+    stop_change_v: float | None = None
+    stop_window_s: float = 600.0
 
     @property
     def expected_points(self) -> int:
@@ -121,17 +288,28 @@ class Ocp:
         """Return the parameters as a document holds them."""
         return asdict(self)
 
+    def asked(self) -> list[Asked]:
+        """Return every value that has to keep a limit."""
+        return [Asked("interval_s", self.interval_s, "interval_s")]
 
-Technique = Eis | Ocp
+    def ended_by(self, last: Mapping[str, float]) -> str:
+        """Return that the potential has come to rest, if it may end for that reason."""
+        if self.stop_change_v is None or last["elapsed_s"] < self.stop_window_s:
+            return ""
+        return f"changed by less than {self.stop_change_v:g} V in {self.stop_window_s:g} s"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PotentiostatLimits:
-    """What a potentiostat can do at most; from its manual."""
+    """What a potentiostat can do at most, a field for each `Quantity`; from its manual."""
 
     potential_v: tuple[float, float]
-    eis_frequency_hz: tuple[float, float]
-    eis_amplitude_v_rms: tuple[float, float]
+    current_a: tuple[float, float]
+    frequency_hz: tuple[float, float]
+    amplitude_v_rms: tuple[float, float]
+    amplitude_a_rms: tuple[float, float]
+    rate_v_per_s: tuple[float, float]
+    interval_s: tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from labctl.errors import LimitError
-from labctl.instruments.techniques import Eis
 from labctl.quantities import celsius, format_si
 
 if TYPE_CHECKING:
     from labctl.instruments.rig import Limits
-    from labctl.instruments.techniques import Technique
+    from labctl.instruments.techniques import Frame, Technique
+
+_UNIT_OF = {
+    "frequency_hz": "Hz",
+    "amplitude_v_rms": "V",
+    "amplitude_a_rms": "A",
+    "potential_v": "V",
+    "current_a": "A",
+    "rate_v_per_s": "V/s",
+    "interval_s": "s",
+}
+_MARGIN = 0.02  # of the width of a limit
 
 
 def check_temperature(limits: Limits, temperature_k: float) -> None:
@@ -39,17 +50,26 @@ def check_rate(limits: Limits, rate_k_per_min: float) -> None:
 
 
 def check_technique(limits: Limits, parameters: Technique) -> None:
-    """Raise LimitError unless every parameter of a technique is allowed on the channel."""
-    if not isinstance(parameters, Eis):
-        return
-    for frequency_hz in (parameters.frequency_start_hz, parameters.frequency_end_hz):
-        _check("frequency", frequency_hz, limits.frequency_hz, "Hz")
-    _check("amplitude (rms)", parameters.amplitude_v_rms, limits.amplitude_v_rms, "V")
-    _check("bias", parameters.bias_v, limits.potential_v, "V")
+    """Raise LimitError unless every value that a technique asks for is allowed on the channel."""
+    for asked in parameters.asked():
+        allowed = getattr(limits, asked.quantity)
+        _check(asked.parameter, asked.value, allowed, _UNIT_OF[asked.quantity])
+
+
+def check_frame(limits: Limits, frame: Frame) -> None:
+    """Raise LimitError if a measured potential or current lies beyond what the channel allows.
+
+    By more than the margin: what is told to stay below a limit may pass it by its noise.
+    """
+    for column in ("potential_v", "current_a"):
+        low, high = getattr(limits, column)
+        margin = _MARGIN * (high - low)
+        for value in filter(isfinite, frame.columns.get(column, ())):
+            _check(f"measured {column}", value, (low - margin, high + margin), _UNIT_OF[column])
 
 
 def _check(what: str, value: float, allowed: tuple[float, float], unit: str) -> None:
     low, high = allowed
     if not low <= value <= high:
         allowed_text = f"{format_si(low, unit)} to {format_si(high, unit)}"
-        raise LimitError(f"{what} {format_si(value, unit)}: allowed are {allowed_text}")
+        raise LimitError(f"{what} = {format_si(value, unit)}: allowed are {allowed_text}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,17 +44,29 @@ class ProgressTracker:
         self._observer: Callable[[Progress], None] | None = observer
         self._step_began_s = 0.0
         self._current_left_s: float | None = None
-        self._now = Progress(steps_total=len(steps), time_left_s=sum(self._durations.values()))
+        self._ahead_s = sum(self._durations.values())  # not anew for each point of 1,000 cycles
+        self._now = Progress(steps_total=len(steps), time_left_s=self._ahead_s)
 
     def begin(self, key: str) -> None:
-        """Note that a step begins."""
+        """Note that a step begins; planned ones before it that were not taken will not be."""
+        self._drop_before(key)
         self._step_began_s = self._elapsed_s()
         self._current_left_s = None
         self._tell(step=key, note="", last_point={})
 
+    def _drop_before(self, key: str) -> None:
+        if key not in self._durations:
+            return
+        passed = list(takewhile(lambda planned: planned != key, self._durations))
+        for planned in passed:
+            del self._durations[planned]
+        self._ahead_s = sum(self._durations.values())
+        self._now = replace(self._now, steps_done=self._now.steps_done + len(passed))
+
     def end(self, key: str) -> None:
         """Note that a step has ended, or will not be taken."""
         self._durations.pop(key, None)
+        self._ahead_s = sum(self._durations.values())
         self._tell(steps_done=self._now.steps_done + 1)
 
     def note(self, text: str, *, time_left_s: float | None = None) -> None:
@@ -90,6 +103,6 @@ class ProgressTracker:
     def _time_left_s(self, step: str, elapsed_s: float) -> float:
         """Return the planned time of what lies ahead, the running step's share included."""
         planned = self._durations.get(step, 0.0)
-        ahead = sum(self._durations.values()) - planned
+        ahead = self._ahead_s - planned
         current = planned if self._current_left_s is None else self._current_left_s
         return ahead + max(0.0, current - (elapsed_s - self._step_began_s))

@@ -29,11 +29,12 @@ class PlannedStep:
 
     Attributes:
         key: the key that the script gives the step.
-        kind: "settle", "eis", "ocp", "wait".
+        kind: "settle", "wait", or a technique's NAME.
         expected_duration_s: about how long it takes.
         technique: what is measured; None where nothing is, or not for its own sake.
         temperature_k: the setpoint that the step goes to; None if it stays.
         rate_k_per_min: how fast it goes there.
+        is_optional: taken only if what was measured before calls for it; not missed if it is not.
     """
 
     key: str
@@ -42,6 +43,7 @@ class PlannedStep:
     technique: Technique | None = None
     temperature_k: float | None = None
     rate_k_per_min: float | None = None
+    is_optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

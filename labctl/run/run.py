@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from labctl.errors import BadInputError, LabctlError
-from labctl.instruments.capabilities import CanEis, CanOcp
-from labctl.run.limits import check_rate, check_technique, check_temperature
+from labctl.instruments.capabilities import CanCa, CanCp, CanCv, CanEis, CanGeis, CanLsv, CanOcp
+from labctl.run.limits import check_frame, check_rate, check_technique, check_temperature
 from labctl.run.settling import ProbeSettings, Settling
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
     from labctl.clock import RunClock
     from labctl.config import SampleConfig
+    from labctl.instruments.dc_techniques import Ca, Cp, Cv, Lsv
     from labctl.instruments.rig import Channel
-    from labctl.instruments.techniques import Eis, Frame, Ocp, Technique
+    from labctl.instruments.techniques import Eis, Frame, Geis, Ocp, Technique
     from labctl.run.emitter import Emitter
     from labctl.run.pause import Pause
     from labctl.run.progress import ProgressTracker
@@ -43,11 +45,18 @@ class Measurement:
         step: index of the step, as in the column `step` of the stored frames.
         columns: arrays of shape (n_points,) by column name.
         temperature_k: mean of the stage's readings while it was measured.
+        ended_by: which of its conditions ended it early, in words; "" if none did.
     """
 
     step: int
     columns: dict[str, np.ndarray]
     temperature_k: float
+    ended_by: str = ""
+
+    @property
+    def n_points(self) -> int:
+        """Return the number of points."""
+        return len(next(iter(self.columns.values())))
 
     def column(self, name: str, *, repeats: bool = False) -> np.ndarray:
         """Return one column; without the points that repeat the first frequency, or only those."""
@@ -95,7 +104,7 @@ class Run:
         self._expected = {
             step.key: (step.technique.NAME, step.technique.expected_points)
             for step in plan
-            if step.technique is not None
+            if step.technique is not None and not step.is_optional
         }
 
     @property
@@ -125,13 +134,36 @@ class Run:
             LimitError: a parameter outside what the rig allows; nothing was sent.
             InstrumentError: the instrument failed; its cell is off.
         """
-        potentiostat = self._potentiostat(CanEis)
-        return await self._measure(key, parameters, lambda: potentiostat.eis(parameters))
+        return await self._measure(key, parameters, self._potentiostat(CanEis).eis)
+
+    async def geis(self, *, key: str, parameters: Geis) -> Measurement:
+        """Measure an impedance spectrum with a current sine and return it; errors as for `eis`."""
+        return await self._measure(key, parameters, self._potentiostat(CanGeis).geis)
 
     async def ocp(self, *, key: str, parameters: Ocp) -> Measurement:
         """Measure the open-circuit potential and return it; errors as for `eis`."""
-        potentiostat = self._potentiostat(CanOcp)
-        return await self._measure(key, parameters, lambda: potentiostat.ocp(parameters))
+        return await self._measure(key, parameters, self._potentiostat(CanOcp).ocp)
+
+    async def lsv(self, *, key: str, parameters: Lsv) -> Measurement:
+        """Sweep the potential once and return the points; errors as for `eis`."""
+        return await self._measure(key, parameters, self._potentiostat(CanLsv).lsv)
+
+    async def cv(self, *, key: str, parameters: Cv) -> Measurement:
+        """Sweep the potential to and fro and return the points; errors as for `eis`."""
+        return await self._measure(key, parameters, self._potentiostat(CanCv).cv)
+
+    async def ca(self, *, key: str, parameters: Ca) -> Measurement:
+        """Hold a potential and return the points; errors as for `eis`."""
+        return await self._measure(key, parameters, self._potentiostat(CanCa).ca)
+
+    async def cp(self, *, key: str, parameters: Cp) -> Measurement:
+        """Hold a current and return the points; errors as for `eis`."""
+        return await self._measure(key, parameters, self._potentiostat(CanCp).cp)
+
+    async def wait(self, *, key: str, duration_s: float) -> None:
+        """Wait, cell off; the stage's temperature is recorded meanwhile."""
+        async with self._step(key, "wait", {"duration_s": duration_s}):
+            await asyncio.sleep(duration_s)
 
     async def settle(
         self,
@@ -194,7 +226,10 @@ class Run:
         return potentiostat
 
     async def _measure(
-        self, key: str, parameters: Technique, frames: Callable[[], AsyncGenerator[Frame, None]]
+        self,
+        key: str,
+        parameters: Technique,
+        frames: Callable[[Any], AsyncGenerator[Frame, None]],
     ) -> Measurement:
         """Take one measuring step: record each frame as it comes, return all of them."""
         check_technique(self._channel.limits, parameters)
@@ -202,19 +237,35 @@ class Run:
         async with self._step(key, parameters.NAME, parameters.parameters()) as outcome:
             step, began_s = len(self._keys) - 1, self._clock.elapsed_s()
             # Closed explicitly: a generator left to the collector would leave its cell on.
-            async with aclosing(frames()) as arriving:
+            async with aclosing(frames(parameters)) as arriving:
                 collected = [await self._keep(parameters, step, frame) async for frame in arriving]
-            temperature_k = self._telemetry.mean_temperature_k(began_s)
-            outcome["temperature_k"] = temperature_k
-            outcome["n_points"] = sum(frame.n_points for frame in collected)
-        return Measurement(step, _joined(collected, parameters.UNITS), temperature_k)
+            measured = Measurement(
+                step,
+                _joined(collected, parameters.UNITS),
+                self._telemetry.mean_temperature_k(began_s),
+                _ended_by(parameters, collected),
+            )
+            outcome.update(self._outcome(key, parameters, measured))
+        return measured
+
+    def _outcome(self, key: str, parameters: Technique, measured: Measurement) -> dict[str, Any]:
+        """Return what the step's end says; what a condition has ended is as long as it is."""
+        n_points = measured.n_points
+        if measured.ended_by:
+            self._expected[key] = (parameters.NAME, n_points)
+        return {
+            "temperature_k": measured.temperature_k,
+            "n_points": n_points,
+            "ended_by": measured.ended_by,
+        }
 
     async def _keep(self, parameters: Technique, step: int, frame: Frame) -> Frame:
-        """Record one frame with its time and step."""
+        """Record one frame with its time and step; LimitError if it lies beyond the limits."""
         n_points = frame.n_points
         stamps = {"time_s": [self._clock.elapsed_s()] * n_points, "step": [float(step)] * n_points}
         units = {"time_s": "s", "step": "1", **parameters.UNITS}
         await self._emitter.page(parameters.NAME, {**stamps, **frame.columns}, units)
+        check_frame(self._channel.limits, frame)
         self._tracker.point({name: column[-1] for name, column in frame.columns.items()})
         return frame
 
@@ -239,6 +290,14 @@ class Run:
         await self._emitter.event(STEP_STREAM, {**about, "phase": "end", "result": outcome})
         await self._emitter.flush()
         self._tracker.end(key)
+
+
+def _ended_by(parameters: Technique, frames: Sequence[Frame]) -> str:
+    """Return which condition ended a technique before its last point; "" if none did."""
+    n_points = sum(frame.n_points for frame in frames)
+    if not 0 < n_points < parameters.expected_points:
+        return ""
+    return parameters.ended_by({name: column[-1] for name, column in frames[-1].columns.items()})
 
 
 def _totals(counts: Iterable[tuple[str, int]]) -> dict[str, int]:

@@ -81,11 +81,11 @@ def assert_nothing_is_stored(folder: Path) -> None:
         ),
         (
             (*SIMULATED, *TEMPERATURE, "--set", "frequency_start=1 MHz"),
-            ["frequency 1 MHz: allowed are 10 µHz to 200 kHz"],
+            ["frequency_start_hz = 1 MHz: allowed are 10 µHz to 200 kHz"],
         ),
         (
             (*SIMULATED, *TEMPERATURE, "--set", "amplitude_v_rms=2 V"),
-            ["amplitude (rms) 2 V: allowed are 1 mV to 900 mV"],
+            ["amplitude_v_rms = 2 V: allowed are 1 mV to 900 mV"],
         ),
         (
             ("run", "temperature_eis", "--rig", "rig.toml", "--speed", "10", *TEMPERATURE),

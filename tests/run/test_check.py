@@ -53,8 +53,8 @@ def test_a_plan_lists_its_steps_one_after_the_other(check) -> None:
         ({"temperatures": ["9.9 degC"]}, "cannot hold a setpoint below 10 degC"),
         ({"temperatures": ["-20 degC"]}, "base at 5 degC"),
         ({"ramp_rate": "6 K/min"}, "rate 6 K/min: allowed are 0.1 to 5 K/min"),
-        ({"frequency_start": "1 MHz"}, "frequency 1 MHz: allowed are 10 µHz to 200 kHz"),
-        ({"amplitude_v_rms": "1 V"}, r"amplitude \(rms\) 1 V: allowed are 1 mV to 900 mV"),
+        ({"frequency_start": "1 MHz"}, "frequency_start_hz = 1 MHz: allowed are 10 µHz to 200 kHz"),
+        ({"amplitude_v_rms": "1 V"}, r"amplitude_v_rms = 1 V: allowed are 1 mV to 900 mV"),
     ],
 )
 def test_what_the_rig_does_not_allow_is_refused(check, parameters, message: str) -> None:

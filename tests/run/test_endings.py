@@ -297,7 +297,7 @@ async def too_steep(run: Run, _: Parameters) -> None:
         (too_steep, "rate 6 K/min: allowed are 0.1 to 5 K/min"),
         (divide, "division by zero"),
         (leave, "that is enough"),
-        (too_fast, "frequency 1 MHz: allowed are"),
+        (too_fast, "frequency_start_hz = 1 MHz: allowed are"),
     ],
 )
 def test_a_script_that_fails_fails_the_run(bench, script, message: str) -> None:
