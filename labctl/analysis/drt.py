@@ -221,7 +221,7 @@ class _Problem:
 
 def _real(values: NDArray[Any]) -> Reals:
     """Return real parts above imaginary parts."""
-    return np.concatenate([values.real, values.imag]).astype(np.float64)
+    return np.concatenate([np.real(values), np.imag(values)]).astype(np.float64)
 
 
 def _relaxation_times(frequency_hz: Reals) -> Reals:
