@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from labctl.run.telemetry import TimedReading
 
 OnTimeout = Literal["measure", "skip", "fail"]
+SettleEnd = Literal["probe", "dwell", "stage", "timeout"]
 # Activation energy at which the probe tolerance counts as given: 0.5 % is then 0.11 K at 300 K.
 REFERENCE_ACTIVATION_ENERGY_EV = 0.38
 _ENERGIES_EV = (0.1, 1.5)
@@ -36,6 +37,7 @@ class SettleCriterion:
             largest change still to come, for an activation energy of 0.38 eV; scaled to the
             sample's own once it is known.
         probe_interval_s: pause between two probes.
+        dwell_s: how long to wait, in place of probes, once the stage stands; None: probes decide.
         timeout_s: when to stop waiting, counted from the start of the step.
         on_timeout: measure all the same and say so in the data, skip this temperature, or fail.
     """
@@ -45,6 +47,7 @@ class SettleCriterion:
     window_s: float = 600.0
     probe_tolerance: float = 0.005
     probe_interval_s: float = 180.0
+    dwell_s: float | None = None
     timeout_s: float = 7200.0
     on_timeout: OnTimeout = "measure"
 
@@ -54,6 +57,8 @@ class SettleResult:
     """How a temperature was reached, or that it was not; NaN where there was no probe.
 
     Attributes:
+        reason: why it counts as settled or does not, in words.
+        ended_by: what ended the wait: probes of the sample, a dwell, the stage alone, or the limit.
         probe_change: relative change of the resistance between the last two probes.
         probe_remainder: what is still to come, as a share of the resistance.
         u_probe_remainder: its standard uncertainty.
@@ -62,6 +67,7 @@ class SettleResult:
 
     is_settled: bool
     reason: str
+    ended_by: SettleEnd
     temperature_k: float
     duration_s: float
     probe_frequency_hz: float
@@ -78,6 +84,15 @@ class Probe:
 
     resistance_ohm: float
     u_resistance_ohm: float
+
+
+def is_in_band(
+    readings: Sequence[TimedReading], setpoint_k: float, criterion: SettleCriterion
+) -> bool:
+    """Return whether every reading lies within the band around the setpoint."""
+    return all(
+        abs(entry.reading.temperature_k - setpoint_k) <= criterion.band_k for entry in readings
+    )
 
 
 def stage_is_settled(

@@ -12,12 +12,15 @@ import numpy as np
 
 from labctl.errors import InstrumentError
 from labctl.instruments.techniques import Eis, PointStatus
+from labctl.quantities import format_duration
 from labctl.run.relaxation import remainder
 from labctl.run.settle import (
     Probe,
     SettleCriterion,
+    SettleEnd,
     SettleResult,
     allowed_change,
+    is_in_band,
     probe_from,
     ramp_duration_s,
     stage_is_settled,
@@ -129,31 +132,51 @@ class Settling:
         try:
             async with limit:
                 await self._stage(setpoint_k)
-                if probe is not None:
-                    await self._sample(probe, activation_energy_ev)
+                if self._criterion.dwell_s is not None:
+                    await self._dwell(setpoint_k, self._criterion.dwell_s)
+                elif probe is not None:
+                    await self._sample(setpoint_k, probe, activation_energy_ev)
         except TimeoutError as error:
             # A silent instrument is no temperature that takes long, not even if its silence while
             # a probe is broken off hides behind the limit.
             if isinstance(error, InstrumentError) or not limit.expired():
                 raise
-            return self._result(is_settled=False, reason=self._why_not(setpoint_k))
-        return self._result(is_settled=True, reason=self._why(probe))
+            return self._result("timeout", self._why_not(setpoint_k))
+        return self._result(*self._why())
 
     async def _stage(self, setpoint_k: float) -> None:
         """Return when the stage has stood at the setpoint for the window."""
         while True:
             entry = await self._telemetry.next_reading()
-            readings = self._telemetry.since(self._began_s)
-            if stage_is_settled(readings, setpoint_k, self._criterion):
+            if self._stage_stands(setpoint_k):
                 return
             away_k = entry.reading.temperature_k - setpoint_k
             self._tracker.note(f"stage {away_k:+.2f} K from setpoint")
 
-    async def _sample(self, probe: ProbeSettings, activation_energy_ev: float | None) -> None:
-        """Return when the sample has come to rest."""
+    def _stage_stands(self, setpoint_k: float) -> bool:
+        readings = self._telemetry.since(self._began_s)
+        return stage_is_settled(readings, setpoint_k, self._criterion)
+
+    async def _dwell(self, setpoint_k: float, dwell_s: float) -> None:
+        """Return when the stage has stood at the setpoint for the dwell besides the window.
+
+        A stage that leaves its band meanwhile has taken the sample along: the dwell begins anew.
+        """
+        while True:
+            began_s = self._clock.elapsed_s()
+            self._tracker.note("stage settled; dwelling", time_left_s=dwell_s)
+            await asyncio.sleep(dwell_s)
+            if is_in_band(self._telemetry.since(began_s), setpoint_k, self._criterion):
+                return
+            await self._stage(setpoint_k)
+
+    async def _sample(
+        self, setpoint_k: float, probe: ProbeSettings, activation_energy_ev: float | None
+    ) -> None:
+        """Return when the sample has come to rest, and the stage still stands."""
         await self._locate(probe)
         await self._probe(probe.sweep)
-        while not self._is_at_rest(activation_energy_ev):
+        while not (self._is_at_rest(activation_energy_ev) and self._stage_stands(setpoint_k)):
             self._tracker.note(self._note(), time_left_s=self._criterion.probe_interval_s)
             await asyncio.sleep(self._criterion.probe_interval_s)
             await self._probe(probe.sweep)
@@ -231,11 +254,15 @@ class Settling:
     def _to_come(self) -> str:
         return f"{self._state.remainder:+.2%} ± {self._state.u_remainder:.2%} still to come"
 
-    def _why(self, probe: ProbeSettings | None) -> str:
-        if probe is None:
-            return "stage within its band and without slope for the window"
-        change = f"sample changed {self._state.change:+.3%} between two probes"
-        return f"stage settled; {change}, {self._to_come()}"
+    def _why(self) -> tuple[SettleEnd, str]:
+        """Return what has ended the wait, and that in words."""
+        if self._state.probes:
+            change = f"sample changed {self._state.change:+.3%} between two probes"
+            return "probe", f"stage settled; {change}, {self._to_come()}"
+        if self._criterion.dwell_s:
+            dwell = format_duration(self._criterion.dwell_s)
+            return "dwell", f"stage within its band for {dwell} after it had settled"
+        return "stage", "stage within its band and without slope for the window"
 
     def _why_not(self, setpoint_k: float) -> str:
         limit = f"not settled within {self._criterion.timeout_s:.0f} s"
@@ -249,11 +276,12 @@ class Settling:
         drifts = f"sample still drifts {self._state.change:+.2%} between two probes"
         return f"{limit}: {drifts}, {self._to_come()}"
 
-    def _result(self, *, is_settled: bool, reason: str) -> SettleResult:
+    def _result(self, ended_by: SettleEnd, reason: str) -> SettleResult:
         now_s = self._clock.elapsed_s()
         return SettleResult(
-            is_settled=is_settled,
+            is_settled=ended_by != "timeout",
             reason=reason,
+            ended_by=ended_by,
             temperature_k=self._telemetry.mean_temperature_k(now_s - 60.0),
             duration_s=now_s - self._began_s,
             probe_frequency_hz=self._state.frequency_hz,
@@ -278,8 +306,7 @@ def _first_impedance_ohm(found: _Spectrum, frequency_hz: float) -> float:
 def settle_duration_s(
     from_k: float, to_k: float, rate_k_per_min: float, criterion: SettleCriterion
 ) -> float:
-    """Return about how long a settle takes: ramp, window, and a few probes."""
+    """Return about how long a settle takes: ramp, window, and the dwell or a few probes."""
     ramp_s = ramp_duration_s(from_k, to_k, rate_k_per_min)
-    return min(
-        ramp_s + 1.5 * criterion.window_s + 4 * criterion.probe_interval_s, criterion.timeout_s
-    )
+    wait_s = 4 * criterion.probe_interval_s if criterion.dwell_s is None else criterion.dwell_s
+    return min(ramp_s + 1.5 * criterion.window_s + wait_s, criterion.timeout_s)

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from labctl.analysis.conductivity import Conductivity, conductivity
 from labctl.analysis.impedance import (
@@ -29,122 +29,41 @@ from labctl.analysis.impedance import (
 from labctl.errors import AnalysisError
 from labctl.instruments.capabilities import CanEis
 from labctl.instruments.techniques import Eis, PointStatus
-from labctl.quantities import (
-    DurationS,
-    FrequencyHz,
-    ShareOfOne,
-    TemperatureDifferenceK,
-    TemperatureK,
-    TemperatureRateKPerMin,
-    VoltageV,
-    celsius,
-    format_si,
-    kelvin,
-)
-from labctl.run.protocol import Parameters, PlannedStep, Protocol
-from labctl.run.settle import OnTimeout, SettleCriterion, SettleResult
-from labctl.run.settling import ProbeSettings, settle_duration_s
+from labctl.quantities import FrequencyHz, VoltageV, format_si
+from labctl.run.protocol import PlannedStep, Protocol
+from labctl.run.settling import ProbeSettings
 from labctl_protocols.conductivity_series import FEWEST_TEMPERATURES, ConductivitySeries, Point
+from labctl_protocols.temperatures import ProbedTemperatureParameters, settle, settle_step
 
 if TYPE_CHECKING:
     from labctl.run.run import Measurement, Run
+    from labctl.run.settle import SettleResult
 
-_WHOLE = 1e-6  # how far from a whole number a quotient of floats may be
-_MOST_STEPS = 1000
 _WELL_FILLED = 0.1  # share of its range from which on a current is measured as well as can be
-_ROOM_K = kelvin(25.0)
 _UNCHECKED = ("drift not checked: the first frequency was measured in too large a current range",)
 
 
-class TemperatureRange(Parameters):
-    """Equally spaced temperatures, both ends included."""
-
-    start: TemperatureK
-    stop: TemperatureK
-    step: TemperatureDifferenceK = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _stop_is_reached(self) -> TemperatureRange:
-        steps = abs(self.stop - self.start) / self.step
-        if abs(steps - round(steps)) > _WHOLE:
-            raise ValueError("stop is not reached: expected a whole number of steps from start")
-        if steps > _MOST_STEPS:
-            raise ValueError(f"{steps:.0f} steps: expected at most {_MOST_STEPS}")
-        return self
-
-    def temperatures_k(self) -> tuple[float, ...]:
-        """Return the temperatures in K, from start to stop."""
-        span_k = self.stop - self.start
-        count = round(abs(span_k) / self.step)
-        return tuple(self.start + math.copysign(self.step, span_k) * i for i in range(count + 1))
-
-
-def _shape(given: object) -> str:
-    """Return which of the two ways to write temperatures this is, so that errors speak of it."""
-    return "range" if isinstance(given, (dict, TemperatureRange)) else "list"
-
-
-class TemperatureEisParameters(Parameters):
-    """Parameters of `temperature_eis`.
+class TemperatureEisParameters(ProbedTemperatureParameters):
+    """Parameters of `temperature_eis`, besides those of temperatures and settling.
 
     Attributes:
-        temperatures: setpoints in the order to visit, a list or {start, stop, step}.
-        cooling_branch: come back through the same temperatures, to see what heating changed.
-        ramp_rate: of the stage between temperatures.
         amplitude_v_rms: root-mean-square amplitude of the sine.
         frequency_start: first and highest frequency.
         frequency_end: last and lowest frequency; low enough to see the spike of the electrodes.
         points_per_decade: of the spectrum.
-        settle_band: how far from its setpoint the stage may be.
-        settle_slope: the stage's largest slope over the window.
-        settle_window: for how long band and slope must hold.
-        probe_tolerance: largest change of the sample's resistance between two probes, and largest
-            change still to come.
-        probe_interval: pause between two probes.
-        settle_timeout: how long to wait for one temperature at most.
-        on_settle_timeout: "measure" all the same and flag it, "skip" the temperature, or "fail".
     """
 
-    temperatures: Annotated[
-        Annotated[tuple[TemperatureK, ...], Field(min_length=1), Tag("list")]
-        | Annotated[TemperatureRange, Tag("range")],
-        Discriminator(_shape),
-    ]
-    cooling_branch: bool = False
-    ramp_rate: TemperatureRateKPerMin = Field(default=2.0, gt=0)
     amplitude_v_rms: VoltageV = Field(default=0.01, gt=0)
     frequency_start: FrequencyHz = Field(default=200e3, gt=0)
     frequency_end: FrequencyHz = Field(default=1.0, ge=1e-6)
     points_per_decade: int = Field(default=10, ge=1, le=100)
-    settle_band: TemperatureDifferenceK = Field(default=0.1, gt=0)
-    settle_slope: TemperatureRateKPerMin = Field(default=0.01, gt=0)
-    settle_window: DurationS = Field(default=600.0, gt=0)
-    probe_tolerance: ShareOfOne = Field(default=0.005, gt=0)
-    probe_interval: DurationS = Field(default=180.0, gt=0)
-    settle_timeout: DurationS = Field(default=7200.0, gt=0)
-    on_settle_timeout: OnTimeout = "measure"
 
     @model_validator(mode="after")
     def _sweep_goes_down(self) -> TemperatureEisParameters:
-        if self.settle_window >= self.settle_timeout:
-            raise ValueError("settle_window: expected less than settle_timeout")
         if not self.frequency_end < self.frequency_start:
             start, end = (format_si(f, "Hz") for f in (self.frequency_start, self.frequency_end))
             raise ValueError(f"frequency_end = {end}: expected less than frequency_start = {start}")
         return self
-
-    def setpoints(self) -> list[tuple[str, float]]:
-        """Return every setpoint in K to visit, in order, with the branch it belongs to."""
-        given = self.temperatures
-        there = given.temperatures_k() if isinstance(given, TemperatureRange) else given
-        back = tuple(reversed(there))[1:] if self.cooling_branch else ()
-        visited = [*there, *back]
-        # The first temperature belongs to the branch that it begins.
-        before = [2 * visited[0] - visited[1] if len(visited) > 1 else -math.inf, *visited]
-        return [
-            ("cooling" if now < last else "heating", now)
-            for last, now in zip(before, visited, strict=False)
-        ]
 
     def sweep(self) -> Eis:
         """Return the spectrum to measure at each temperature."""
@@ -157,49 +76,23 @@ class TemperatureEisParameters(Parameters):
             repeats_first=True,
         )
 
-    def criterion(self) -> SettleCriterion:
-        """Return when a temperature counts as reached."""
-        return SettleCriterion(
-            band_k=self.settle_band,
-            slope_k_per_min=self.settle_slope,
-            window_s=self.settle_window,
-            probe_tolerance=self.probe_tolerance,
-            probe_interval_s=self.probe_interval,
-            timeout_s=self.settle_timeout,
-            on_timeout=self.on_settle_timeout,
-        )
-
-
-def _keys(index: int, branch: str, temperature_k: float) -> tuple[str, str]:
-    """Return the keys of a temperature's two steps."""
-    place = f"{index + 1:02d}-{branch}-{celsius(temperature_k):.1f}C"
-    return f"{place}/settle", f"{place}/eis"
-
 
 def plan(parameters: TemperatureEisParameters) -> list[PlannedStep]:
     """Return the steps that `temperature_eis` will take."""
-    steps: list[PlannedStep] = []
-    sweep, criterion, at_k = parameters.sweep(), parameters.criterion(), _ROOM_K
-    for index, (branch, temperature_k) in enumerate(parameters.setpoints()):
-        settle_key, eis_key = _keys(index, branch, temperature_k)
-        rate = parameters.ramp_rate
-        steps += [
+    sweep = parameters.sweep()
+    return [
+        step
+        for setpoint in parameters.setpoints()
+        for step in (
+            settle_step(parameters, setpoint),
             PlannedStep(
-                key=settle_key,
-                kind="settle",
-                expected_duration_s=settle_duration_s(at_k, temperature_k, rate, criterion),
-                temperature_k=temperature_k,
-                rate_k_per_min=rate,
-            ),
-            PlannedStep(
-                key=eis_key,
+                key=setpoint.key("eis"),
                 kind="eis",
                 expected_duration_s=sweep.expected_duration_s(),
                 technique=sweep,
             ),
-        ]
-        at_k = temperature_k
-    return steps
+        )
+    ]
 
 
 async def temperature_eis(run: Run, parameters: TemperatureEisParameters) -> None:
@@ -207,21 +100,20 @@ async def temperature_eis(run: Run, parameters: TemperatureEisParameters) -> Non
     sweep = parameters.sweep()
     probe = ProbeSettings(sweep=sweep, locate=minimum_reactance)
     series = ConductivitySeries(run.u_temperature_k)
-    for index, (branch, temperature_k) in enumerate(parameters.setpoints()):
-        settle_key, eis_key = _keys(index, branch, temperature_k)
-        settled = await run.settle(
-            key=settle_key,
-            temperature_k=temperature_k,
-            rate_k_per_min=parameters.ramp_rate,
-            criterion=parameters.criterion(),
+    for setpoint in parameters.setpoints():
+        settled = await settle(
+            run,
+            parameters,
+            setpoint,
             probe=probe,
             activation_energy_ev=series.activation_energy_ev(),
         )
+        eis_key = setpoint.key("eis")
         if not settled.is_settled and parameters.on_settle_timeout == "skip":
             run.forgo(eis_key)
             continue
         measurement = await run.eis(key=eis_key, parameters=_begun_well(sweep, settled))
-        await _record_fit(run, eis_key, branch, settled, measurement, series)
+        await _record_fit(run, eis_key, setpoint.branch, settled, measurement, series)
     await _record_line(run, series)
 
 
@@ -247,6 +139,7 @@ async def _record_fit(
         "temperature_k": measurement.temperature_k,
         "is_settled": settled.is_settled,
         "settle_reason": settled.reason,
+        "settle_ended_by": settled.ended_by,
     }
     try:
         fit = _fit(measurement)

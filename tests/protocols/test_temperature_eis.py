@@ -14,7 +14,7 @@ from labctl.documents import Reason
 from labctl.errors import BadInputError
 from labctl.quantities import kelvin
 from labctl.store.reading import open_store
-from labctl_protocols.temperature_eis import TemperatureEisParameters, plan
+from labctl_protocols.temperature_eis import TemperatureEisParameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -183,58 +183,12 @@ def parameters_of(**given: Any) -> TemperatureEisParameters:
     return validate(TemperatureEisParameters, asked, source="p.toml")
 
 
-def celsius_of(parameters: TemperatureEisParameters) -> list[float]:
-    return [round(temperature_k - kelvin(0.0), 6) for _, temperature_k in parameters.setpoints()]
-
-
-def test_temperatures_are_a_list_in_the_order_to_visit() -> None:
-    parameters = parameters_of(temperatures=["60 degC", "25 degC", "303.15 K"])
-    assert celsius_of(parameters) == [60.0, 25.0, 30.0]
-
-
-@pytest.mark.parametrize(
-    ("start", "stop", "step", "visited"),
-    [
-        (25, 75, 10, [25, 35, 45, 55, 65, 75]),
-        (75, 25, 25, [75, 50, 25]),
-        (25, 25, 10, [25]),
-        (20.1, 20.4, 0.1, [20.1, 20.2, 20.3, 20.4]),
-    ],
-)
-def test_a_range_holds_both_its_ends_where_the_step_fits(start, stop, step, visited) -> None:
-    ends = {"start": f"{start} degC", "stop": f"{stop} degC"}
-    parameters = parameters_of(temperatures={**ends, "step": f"{step} K"})
-    assert celsius_of(parameters) == visited
-
-
-def test_a_range_that_misses_its_stop_is_refused() -> None:
-    with pytest.raises(ValueError, match="stop is not reached"):
-        parameters_of(temperatures={"start": "25 degC", "stop": "74 degC", "step": "25 K"})
-
-
-def test_a_temperature_belongs_to_the_branch_that_leads_to_it() -> None:
-    down = parameters_of(temperatures=["75 degC", "50 degC", "25 degC"], cooling_branch=True)
-    branches = [branch for branch, _ in down.setpoints()]
-    assert branches == ["cooling", "cooling", "cooling", "heating", "heating"]
-
-
-def test_a_cooling_branch_comes_back_without_the_turning_point_twice() -> None:
-    parameters = parameters_of(temperatures=["25 degC", "50 degC", "75 degC"], cooling_branch=True)
-    assert celsius_of(parameters) == [25.0, 50.0, 75.0, 50.0, 25.0]
-
-
 def test_points_per_decade_count_from_end_to_end() -> None:
     sweep = parameters_of(
         frequency_start="100 kHz", frequency_end="1 Hz", points_per_decade=10
     ).sweep()
     assert sweep.n_points == 51
     assert sweep.expected_points == 52
-
-
-def test_a_plan_s_keys_are_unique_even_if_a_temperature_comes_twice() -> None:
-    steps = plan(parameters_of(temperatures=["25 degC", "25 degC"], cooling_branch=True))
-    keys = [step.key for step in steps]
-    assert len(set(keys)) == len(keys) == 6
 
 
 @pytest.mark.parametrize(

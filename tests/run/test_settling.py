@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,6 +21,10 @@ from labctl.run.settle import (
 )
 from labctl.run.settling import _State
 from labctl.run.telemetry import TimedReading
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
 
 CRITERION = SettleCriterion(band_k=0.1, slope_k_per_min=0.01, window_s=600.0)
 SETPOINT_K = 300.0
@@ -128,6 +132,41 @@ def test_a_sample_that_lags_its_stage_is_waited_for(
     )
     shift = slow["r_total_ohm"] / fast["r_total_ohm"] - 1.0
     assert least_shift < shift < largest_shift
+
+
+def test_a_settle_says_what_has_ended_it(undisturbed, make_bench, quick) -> None:
+    assert [result["ended_by"] for result in settles(undisturbed)] == ["probe", "probe"]
+    fixed = {**quick, "temperatures": ["26 degC"], "equilibration": "fixed"}
+    for dwell, ended_by in (("10 min", "dwell"), ("0 s", "stage")):
+        (result,) = settles(make_bench().run({**fixed, "dwell": dwell}))
+        assert (result["ended_by"], result["is_settled"]) == (ended_by, True)
+
+
+def test_a_fixed_dwell_begins_once_the_stage_stands_and_takes_no_probe(make_bench, quick) -> None:
+    fixed = {**quick, "temperatures": ["26 degC"], "equilibration": "fixed"}
+    at_once, later = (make_bench().run({**fixed, "dwell": dwell}) for dwell in ("0 s", "30 min"))
+    assert "probe" not in later.told.points()
+    (short,), (long,) = settles(at_once), settles(later)
+    assert long["duration_s"] - short["duration_s"] == pytest.approx(1800.0, abs=1.0)
+    assert long["probe_resistance_ohm"] is None
+    (fit,) = later.told.events("fit")
+    assert (fit["is_settled"], fit["settle_ended_by"]) == (True, "dwell")
+
+
+def test_a_dwell_begins_anew_if_the_stage_leaves_its_band(make_bench, quick) -> None:
+    """A setpoint changed at the front panel and back takes the sample along."""
+    bench = make_bench()
+    fixed = {**quick, "temperatures": ["26 degC"], "equilibration": "fixed", "dwell": "20 min"}
+    (calm,) = settles(make_bench().run(fixed))
+
+    def turned_to(setpoint_k: float) -> Callable[[asyncio.Task[Any]], None]:
+        message = f"SETP 1,{setpoint_k}\n".encode()
+        return lambda task: bench.stage.receive(message, task.get_loop().time())
+
+    disturbance = {600.0: turned_to(304.15), 720.0: turned_to(299.15)}
+    (disturbed,) = settles(bench.run(fixed, at=disturbance))
+    assert disturbed["is_settled"]
+    assert disturbed["duration_s"] > calm["duration_s"] + 600.0
 
 
 IMPATIENT = {
