@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from labctl.run.limits import check_frame, check_rate, check_technique, check_te
 from labctl.run.settling import ProbeSettings, Settling
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable
 
     from labctl.clock import RunClock
     from labctl.config import SampleConfig
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from labctl.run.telemetry import Telemetry
 
 STEP_STREAM = "step"
+
+Until = Callable[[Mapping[str, Sequence[float]]], str]
+"""Told all points so far after each frame, says why a technique may end now, or "" to go on."""
 
 
 class SettleTimeoutError(LabctlError, TimeoutError):
@@ -140,25 +144,40 @@ class Run:
         """Measure an impedance spectrum with a current sine and return it; errors as for `eis`."""
         return await self._measure(key, parameters, self._potentiostat(CanGeis).geis)
 
-    async def ocp(self, *, key: str, parameters: Ocp) -> Measurement:
-        """Measure the open-circuit potential and return it; errors as for `eis`."""
-        return await self._measure(key, parameters, self._potentiostat(CanOcp).ocp)
+    async def ocp(self, *, key: str, parameters: Ocp, until: Until | None = None) -> Measurement:
+        """Measure the open-circuit potential and return it; `until` and errors as for `ca`."""
+        frames = self._potentiostat(CanOcp).ocp
+        return await self._measure(key, parameters, frames, until)
 
-    async def lsv(self, *, key: str, parameters: Lsv) -> Measurement:
-        """Sweep the potential once and return the points; errors as for `eis`."""
-        return await self._measure(key, parameters, self._potentiostat(CanLsv).lsv)
+    async def lsv(self, *, key: str, parameters: Lsv, until: Until | None = None) -> Measurement:
+        """Sweep the potential once and return the points; `until` and errors as for `ca`."""
+        frames = self._potentiostat(CanLsv).lsv
+        return await self._measure(key, parameters, frames, until)
 
-    async def cv(self, *, key: str, parameters: Cv) -> Measurement:
-        """Sweep the potential to and fro and return the points; errors as for `eis`."""
-        return await self._measure(key, parameters, self._potentiostat(CanCv).cv)
+    async def cv(self, *, key: str, parameters: Cv, until: Until | None = None) -> Measurement:
+        """Sweep the potential to and fro and return the points; `until` and errors as for `ca`."""
+        frames = self._potentiostat(CanCv).cv
+        return await self._measure(key, parameters, frames, until)
 
-    async def ca(self, *, key: str, parameters: Ca) -> Measurement:
-        """Hold a potential and return the points; errors as for `eis`."""
-        return await self._measure(key, parameters, self._potentiostat(CanCa).ca)
+    async def ca(self, *, key: str, parameters: Ca, until: Until | None = None) -> Measurement:
+        """Hold a potential and return the points; the script may end it early.
 
-    async def cp(self, *, key: str, parameters: Cp) -> Measurement:
-        """Hold a current and return the points; errors as for `eis`."""
-        return await self._measure(key, parameters, self._potentiostat(CanCp).cp)
+        Args:
+            key: the step's key.
+            parameters: what is held, and for how long at most.
+            until: ends the hold once it says why; the instrument's script is aborted then, the cell
+                goes off, and `ended_by` is what it said.
+
+        Raises:
+            As `eis`.
+        """
+        frames = self._potentiostat(CanCa).ca
+        return await self._measure(key, parameters, frames, until)
+
+    async def cp(self, *, key: str, parameters: Cp, until: Until | None = None) -> Measurement:
+        """Hold a current and return the points; `until` and errors as for `ca`."""
+        frames = self._potentiostat(CanCp).cp
+        return await self._measure(key, parameters, frames, until)
 
     async def wait(self, *, key: str, duration_s: float) -> None:
         """Wait, cell off; the stage's temperature is recorded meanwhile."""
@@ -230,23 +249,41 @@ class Run:
         key: str,
         parameters: Technique,
         frames: Callable[[Any], AsyncGenerator[Frame, None]],
+        until: Until | None = None,
     ) -> Measurement:
         """Take one measuring step: record each frame as it comes, return all of them."""
         check_technique(self._channel.limits, parameters)
         self._expected[key] = (parameters.NAME, parameters.expected_points)
         async with self._step(key, parameters.NAME, parameters.parameters()) as outcome:
             step, began_s = len(self._keys) - 1, self._clock.elapsed_s()
-            # Closed explicitly: a generator left to the collector would leave its cell on.
-            async with aclosing(frames(parameters)) as arriving:
-                collected = [await self._keep(parameters, step, frame) async for frame in arriving]
+            columns, said = await self._collect(step, parameters, frames, until)
             measured = Measurement(
                 step,
-                _joined(collected, parameters.UNITS),
+                {name: np.array(values) for name, values in columns.items()},
                 self._telemetry.mean_temperature_k(began_s),
-                _ended_by(parameters, collected),
+                said or _ended_by(parameters, columns),
             )
             outcome.update(self._outcome(key, parameters, measured))
         return measured
+
+    async def _collect(
+        self,
+        step: int,
+        parameters: Technique,
+        frames: Callable[[Any], AsyncGenerator[Frame, None]],
+        until: Until | None,
+    ) -> tuple[dict[str, list[float]], str]:
+        """Return the columns of all points, and why the script has ended it; "" if it has not."""
+        columns: dict[str, list[float]] = {name: [] for name in parameters.UNITS}
+        # Closed explicitly: a generator left to the collector would leave its cell on.
+        async with aclosing(frames(parameters)) as arriving:
+            async for frame in arriving:
+                await self._keep(parameters, step, frame)
+                for name, values in columns.items():
+                    values += frame.columns[name]
+                if until is not None and (said := until(columns)):
+                    return columns, said
+        return columns, ""
 
     def _outcome(self, key: str, parameters: Technique, measured: Measurement) -> dict[str, Any]:
         """Return what the step's end says; what a condition has ended is as long as it is."""
@@ -259,7 +296,7 @@ class Run:
             "ended_by": measured.ended_by,
         }
 
-    async def _keep(self, parameters: Technique, step: int, frame: Frame) -> Frame:
+    async def _keep(self, parameters: Technique, step: int, frame: Frame) -> None:
         """Record one frame with its time and step; LimitError if it lies beyond the limits."""
         n_points = frame.n_points
         stamps = {"time_s": [self._clock.elapsed_s()] * n_points, "step": [float(step)] * n_points}
@@ -267,7 +304,6 @@ class Run:
         await self._emitter.page(parameters.NAME, {**stamps, **frame.columns}, units)
         check_frame(self._channel.limits, frame)
         self._tracker.point({name: column[-1] for name, column in frame.columns.items()})
-        return frame
 
     @asynccontextmanager
     async def _step(
@@ -292,12 +328,12 @@ class Run:
         self._tracker.end(key)
 
 
-def _ended_by(parameters: Technique, frames: Sequence[Frame]) -> str:
+def _ended_by(parameters: Technique, columns: Mapping[str, Sequence[float]]) -> str:
     """Return which condition ended a technique before its last point; "" if none did."""
-    n_points = sum(frame.n_points for frame in frames)
+    n_points = len(next(iter(columns.values())))
     if not 0 < n_points < parameters.expected_points:
         return ""
-    return parameters.ended_by({name: column[-1] for name, column in frames[-1].columns.items()})
+    return parameters.ended_by({name: values[-1] for name, values in columns.items()})
 
 
 def _totals(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
@@ -306,11 +342,3 @@ def _totals(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     for stream, n_points in counts:
         totals[stream] += n_points
     return dict(totals)
-
-
-def _joined(frames: Sequence[Frame], names: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """Return the frames' columns end to end."""
-    return {
-        name: np.array([value for frame in frames for value in cast("Any", frame.columns)[name]])
-        for name in names
-    }
