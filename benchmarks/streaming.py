@@ -72,7 +72,7 @@ def stages(folder: Path, *, n_frames: int, n_points: int) -> dict[str, float]:
     run = list(documents(n_frames, n_points))
     entries: list[Entry] = []
     with (
-        closing(Outbox(folder / "stage-outbox.sqlite")) as outbox,
+        closing(Outbox(folder / "stage-outbox.sqlite", rig=_RIG)) as outbox,
         closing(SqliteStore(folder / "stage-store.sqlite")) as store,
     ):
         spent_s = {
@@ -125,7 +125,7 @@ def _memory(when: str, recorder_pid: int) -> dict[str, float]:
 def drain(folder: Path, *, n_frames: int, n_points: int) -> dict[str, float]:
     """Return how long an outbox takes to empty once broker and recorder are there."""
     folder.mkdir()
-    with closing(Outbox(folder / "outbox.sqlite")) as outbox:
+    with closing(Outbox(folder / "outbox.sqlite", rig=_RIG)) as outbox:
         for part in _groups(list(documents(n_frames, n_points)), 100):
             outbox.append([entry_of(document) for document in part])
     with mosquitto(folder) as url, recorder(url, folder, extra_s=0.0):
