@@ -188,8 +188,9 @@ class RigConfig(Config):
 class SampleConfig(Config):
     """A sample file: the specimen, its geometry and how it was made.
 
-    `active_mass` is that of the active material, `nominal_capacity` what it can hold, and
-    `reference_potential` the potential of the reference electrode against Li+/Li (Li-In: 0.62 V).
+    `composition` names what varies in a series ("Li/Al"), `active_mass` is that of the active
+    material, `nominal_capacity` what it can hold, and `reference_potential` the potential of the
+    reference electrode against Li+/Li (Li-In: 0.62 V).
     """
 
     name: Label
@@ -205,6 +206,7 @@ class SampleConfig(Config):
     pressing_pressure: PressurePa | None = None
     stack_pressure: PressurePa | None = None
     relative_density: ShareOfOne | None = None
+    composition: dict[str, float] = Field(default_factory=dict)
     electrodes: str = ""
     operator: str = ""
     notes: str = ""

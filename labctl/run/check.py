@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labctl.errors import BadInputError, LimitError
+from labctl.instruments.capabilities import CAPABILITY_OF
 from labctl.run.limits import check_rate, check_technique, check_temperature
 
 if TYPE_CHECKING:
@@ -43,19 +44,24 @@ def check_plan(
     limits = rig.channel.limits
     steps = protocol.plan(parameters, sample)
     for step in steps:
+        if step.technique is not None:
+            _check_capability(f"step {step.key}", CAPABILITY_OF[step.technique.NAME], rig)
         _check_step(step, limits)
     return timed(steps, limits)
 
 
 def check_capabilities(protocol: Protocol[Any], rig: Rig) -> None:
     """Raise BadInputError unless the channel can do what a protocol asks of it."""
-    potentiostat = rig.channel.potentiostat
     for capability in protocol.capabilities:
-        if not isinstance(potentiostat, capability):
-            raise BadInputError(
-                f"{protocol.name} needs {capability.__name__}, which the potentiostat of channel "
-                f"{rig.channel.name!r} does not offer"
-            )
+        _check_capability(protocol.name, capability, rig)
+
+
+def _check_capability(what: str, capability: type, rig: Rig) -> None:
+    if not isinstance(rig.channel.potentiostat, capability):
+        raise BadInputError(
+            f"{what} needs {capability.__name__}, which the potentiostat of channel "
+            f"{rig.channel.name!r} does not offer"
+        )
 
 
 def _check_step(step: PlannedStep, limits: Limits) -> None:

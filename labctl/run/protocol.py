@@ -47,6 +47,17 @@ class PlannedStep:
     is_optional: bool = False
 
 
+def step(key: str, technique: Technique, *, is_optional: bool = False) -> PlannedStep:
+    """Return a measuring step of a plan; optional: taken only if what came before calls for it."""
+    return PlannedStep(
+        key=key,
+        kind=technique.NAME,
+        expected_duration_s=technique.expected_duration_s(),
+        technique=technique,
+        is_optional=is_optional,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Protocol(Generic[_P]):
     """A scripted experiment under its name.
