@@ -84,8 +84,8 @@ class _State:
         return self.probes[-1].resistance_ohm / self.probes[-2].resistance_ohm - 1.0
 
     def add(self, time_s: float, probe: Probe) -> None:
-        """Take a probe that is a number, and say anew how much is still to come."""
-        if not math.isfinite(probe.resistance_ohm + probe.u_resistance_ohm):
+        """Take a probe that is a resistance, and say anew how much is still to come."""
+        if not (0.0 < probe.resistance_ohm < math.inf and math.isfinite(probe.u_resistance_ohm)):
             return
         self.times_s.append(time_s)
         self.probes.append(probe)
@@ -266,9 +266,13 @@ class Settling:
 
     def _why_not(self, setpoint_k: float) -> str:
         limit = f"not settled within {self._criterion.timeout_s:.0f} s"
-        if math.isnan(self._state.change):
+        if not self._stage_stands(setpoint_k):
             latest_k = self._telemetry.mean_temperature_k(self._clock.elapsed_s())
             return f"{limit}: stage {latest_k - setpoint_k:+.2f} K from setpoint"
+        if self._criterion.dwell_s is not None:
+            return f"{limit}: the dwell is not over"
+        if math.isnan(self._state.change):
+            return f"{limit}: too few probes of the sample that gave a resistance"
         last = self._state.probes[-1]
         if last.u_resistance_ohm > _USELESS * last.resistance_ohm:
             scatter = last.u_resistance_ohm / last.resistance_ohm
