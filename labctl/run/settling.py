@@ -151,7 +151,7 @@ class Settling:
             if self._stage_stands(setpoint_k):
                 return
             away_k = entry.reading.temperature_k - setpoint_k
-            self._tracker.note(f"stage {away_k:+.2f} K from setpoint")
+            self._tracker.note(f"stage {away_k:+z.2f} K from setpoint")
 
     def _stage_stands(self, setpoint_k: float) -> bool:
         readings = self._telemetry.since(self._began_s)
@@ -249,15 +249,15 @@ class Settling:
     def _note(self) -> str:
         if math.isnan(self._state.change):
             return f"stage settled; probing the sample at {self._state.frequency_hz:.3g} Hz"
-        return f"sample drifts {self._state.change:+.2%} between probes, {self._to_come()}"
+        return f"sample drifts {self._state.change:+z.2%} between probes, {self._to_come()}"
 
     def _to_come(self) -> str:
-        return f"{self._state.remainder:+.2%} ± {self._state.u_remainder:.2%} still to come"
+        return f"{self._state.remainder:+z.2%} ± {self._state.u_remainder:.2%} still to come"
 
     def _why(self) -> tuple[SettleEnd, str]:
         """Return what has ended the wait, and that in words."""
         if self._state.probes:
-            change = f"sample changed {self._state.change:+.3%} between two probes"
+            change = f"sample changed {self._state.change:+z.3%} between two probes"
             return "probe", f"stage settled; {change}, {self._to_come()}"
         if self._criterion.dwell_s:
             dwell = format_duration(self._criterion.dwell_s)
@@ -268,7 +268,7 @@ class Settling:
         limit = f"not settled within {self._criterion.timeout_s:.0f} s"
         if not self._stage_stands(setpoint_k):
             latest_k = self._telemetry.mean_temperature_k(self._clock.elapsed_s())
-            return f"{limit}: stage {latest_k - setpoint_k:+.2f} K from setpoint"
+            return f"{limit}: stage {latest_k - setpoint_k:+z.2f} K from setpoint"
         if self._criterion.dwell_s is not None:
             return f"{limit}: the dwell is not over"
         if math.isnan(self._state.change):
@@ -277,7 +277,7 @@ class Settling:
         if last.u_resistance_ohm > _USELESS * last.resistance_ohm:
             scatter = last.u_resistance_ohm / last.resistance_ohm
             return f"{limit}: the probe scatters by {scatter:.1%}; try a larger amplitude_v_rms"
-        drifts = f"sample still drifts {self._state.change:+.2%} between two probes"
+        drifts = f"sample still drifts {self._state.change:+z.2%} between two probes"
         return f"{limit}: {drifts}, {self._to_come()}"
 
     def _result(self, ended_by: SettleEnd, reason: str) -> SettleResult:

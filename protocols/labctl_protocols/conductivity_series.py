@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from labctl.run.settle import SettleResult
 
 FEWEST_TEMPERATURES = 3
-_UNPROBED = (
-    "sample not probed: the uncertainties hold nothing of what it had still to relax when the dwell "
-    "was over"
-)
+_UNPROBED = "sample not probed: what it had still to relax is in no uncertainty"
 
 
 @dataclass(frozen=True)
