@@ -30,7 +30,7 @@ from labctl.store.reading import open_store
 from labctl.store.sqlite import STORE_NAME
 from labctl.stream.delivery import Delivery, delivery_from
 from labctl.stream.outbox import OutboxLimits
-from labctl.wiring import no_opener, opener_for, simulated_devices, wired_rig
+from labctl.wiring import no_opener, opener_for, simulated_devices, simulated_world, wired_rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
@@ -85,7 +85,10 @@ def check(request: RunRequest) -> list[CheckedStep]:
     Raises:
         BadInputError: something is wrong or not allowed; says what.
     """
-    return _checked(request)[1]
+    prepared, steps = _checked(request)
+    if prepared.config.simulation is not None:
+        simulated_world(prepared.config, source=str(request.rig))
+    return steps
 
 
 def _checked(request: RunRequest) -> tuple[Prepared, list[CheckedStep]]:

@@ -33,6 +33,7 @@ from labctl.quantities import (
     TemperatureK,
     TemperatureRateKPerMin,
     VoltageV,
+    format_si,
 )
 
 if TYPE_CHECKING:
@@ -211,6 +212,15 @@ class SampleConfig(Config):
     operator: str = ""
     notes: str = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _dimensions_are_known(self) -> SampleConfig:
+        for key in ("thickness", "diameter"):
+            value, u_value = getattr(self, key), getattr(self, f"{key}_uncertainty")
+            if value is not None and u_value >= value:
+                given, limit = format_si(u_value, "m"), format_si(value, "m")
+                raise ValueError(f"{key}_uncertainty = {given}: expected less than {key} = {limit}")
+        return self
 
 
 class UserConfig(Config):

@@ -223,7 +223,7 @@ def _print_steps(steps: list[CheckedStep]) -> None:
     from labctl.quantities import celsius, format_duration
 
     table = Table(title="What this run will do")
-    for heading in ("step", "begins after", "takes about", "temperature", "points", ""):
+    for heading in ("step", "begins after", "takes about", "temperature", "points", "note"):
         table.add_column(heading, justify="right" if heading in {"points"} else "left")
     for step in steps:
         at = "" if step.temperature_k is None else f"{celsius(step.temperature_k):.1f} degC"

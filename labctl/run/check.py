@@ -82,7 +82,7 @@ def timed(steps: Sequence[PlannedStep], limits: Limits) -> list[CheckedStep]:
     begins_s, at_k = 0.0, math.nan
     for step in steps:
         extra_s = _extra_cooling_s(step, at_k, limits.cooling)
-        duration_s = step.expected_duration_s + extra_s
+        duration_s = min(step.expected_duration_s + extra_s, step.longest_s)
         checked.append(
             CheckedStep(
                 key=step.key,
@@ -91,12 +91,21 @@ def timed(steps: Sequence[PlannedStep], limits: Limits) -> list[CheckedStep]:
                 duration_s=duration_s,
                 temperature_k=step.temperature_k,
                 expected_points=step.technique.expected_points if step.technique else 0,
-                note="limited by passive cooling" if extra_s else "",
+                note=_note(step, extra_s),
             )
         )
         begins_s += duration_s
         at_k = at_k if step.temperature_k is None else step.temperature_k
     return checked
+
+
+def _note(step: PlannedStep, extra_s: float) -> str:
+    """Return what a person should know of a step before it begins."""
+    if not extra_s:
+        return ""
+    if step.expected_duration_s + extra_s > step.longest_s:
+        return "passive cooling is too slow for settle_timeout"
+    return "limited by passive cooling"
 
 
 def _extra_cooling_s(step: PlannedStep, from_k: float, cooling: CoolingConfig | None) -> float:
