@@ -26,9 +26,10 @@ class Baseline(BaseModel):
     """The capacitive current.
 
     Attributes:
-        from_v, to_v: potentials of the window, turned so that they rise along the sweep.
+        sign: +1 where the potential rises along the sweep, -1 where it falls.
+        from_v, to_v: potentials of the window, in the order of the sweep.
         current_a: in the middle of the window.
-        slope_a_per_v: along the sweep.
+        slope_a_per_v: there.
         noise_a: standard deviation of a point in the window.
         range_a: the current range there.
         warnings: what a reader should know.
@@ -36,6 +37,7 @@ class Baseline(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    sign: float
     from_v: float
     to_v: float
     current_a: float
@@ -45,36 +47,41 @@ class Baseline(BaseModel):
     range_a: float
     warnings: tuple[str, ...] = ()
 
-    def at(self, along_v: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    def at(self, potential_v: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Return the expected current and its standard uncertainty, same shape as the potentials.
 
         Beyond the window: midway between the line and staying, and half their distance is the
         largest error, spread evenly.
         """
-        potential = np.asarray(along_v, dtype=np.float64)
-        inside = np.clip(potential, self.from_v, self.to_v)
+        potential = np.asarray(potential_v, dtype=np.float64)
+        low_v, high_v = sorted((self.from_v, self.to_v))
+        inside = np.clip(potential, low_v, high_v)
         middle_v = (self.from_v + self.to_v) / 2
         beyond_a = self.slope_a_per_v * (potential - inside)
         expected_a = self.current_a + self.slope_a_per_v * (inside - middle_v) + beyond_a / 2
         return expected_a, np.hypot(self.u_current_a, np.abs(beyond_a) / 2 / math.sqrt(3))
+
+    def is_past(self, potential_v: FloatArray) -> NDArray[np.bool_]:
+        """Return whether the sweep has left the window, same shape as the potentials."""
+        return self.sign * (potential_v - self.to_v) > 0
 
     def noise_of(self, range_a: FloatArray) -> FloatArray:
         """Return the noise of points from their current range: it goes with the range."""
         return self.noise_a * np.maximum(range_a / self.range_a, 1.0)
 
 
-def fit_baseline(along_v: FloatArray, current_a: FloatArray, range_a: FloatArray) -> Baseline:
+def fit_baseline(potential_v: FloatArray, current_a: FloatArray, range_a: FloatArray) -> Baseline:
     """Return the line through the first part of a sweep, points far from it left out.
 
     Args:
-        along_v: potentials, turned so that they rise along the sweep, shape (n_points,).
+        potential_v: in the order of the sweep, shape (n_points,).
         current_a: shape (n_points,).
         range_a: current range of each point, shape (n_points,).
     """
-    span_v = float(along_v[-1] - along_v[0])
-    low_v, high_v = (float(along_v[0]) + share * span_v for share in _WINDOW)
-    inside = (along_v >= low_v) & (along_v <= high_v)
-    x, y = along_v[inside] - (low_v + high_v) / 2, current_a[inside]
+    begin_v, end_v = float(potential_v[0]), float(potential_v[-1])
+    low_v, high_v = (begin_v + share * (end_v - begin_v) for share in _WINDOW)
+    inside = (potential_v - low_v) * (potential_v - high_v) <= 0
+    x, y = potential_v[inside] - (low_v + high_v) / 2, current_a[inside]
     kept = np.ones(x.size, dtype=bool)
     slope = middle_a = noise_a = 0.0
     for _ in range(_ROUNDS):
@@ -87,7 +94,9 @@ def fit_baseline(along_v: FloatArray, current_a: FloatArray, range_a: FloatArray
             break
         kept = now_kept
     white_a = _white_noise_a(y)
+    sign = math.copysign(1.0, end_v - begin_v)
     return Baseline(
+        sign=sign,
         from_v=low_v,
         to_v=high_v,
         current_a=float(middle_a),
@@ -95,7 +104,7 @@ def fit_baseline(along_v: FloatArray, current_a: FloatArray, range_a: FloatArray
         slope_a_per_v=float(slope),
         noise_a=max(noise_a, white_a),
         range_a=float(np.median(range_a[inside])),
-        warnings=_bent(x, y - middle_a - slope * x, white_a, float(middle_a)),
+        warnings=_bent(sign * x, sign * (y - middle_a - slope * x), white_a, float(middle_a)),
     )
 
 

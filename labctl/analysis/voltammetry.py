@@ -174,15 +174,14 @@ def sweep_of(
         raise AnalysisError(f"{t.size} points: the analysis of a sweep needs {_FEWEST}")
     if not np.all(np.isfinite(t) & np.isfinite(e) & np.isfinite(i)):
         raise AnalysisError("every point of a sweep must be finite")
-    sign = math.copysign(1.0, float(e[-1] - e[0]))
     ranges = np.ones_like(i) if range_a is None else np.asarray(range_a, dtype=np.float64)
-    baseline = fit_baseline(sign * e, i, ranges)
-    expected_a, u_baseline_a = baseline.at(sign * e)
+    baseline = fit_baseline(e, i, ranges)
+    expected_a, u_baseline_a = baseline.at(e)
     return Sweep(
-        sign=sign,
+        sign=baseline.sign,
         elapsed_s=t,
         potential_v=e,
-        net_a=sign * (i - expected_a),
+        net_a=baseline.sign * (i - expected_a),
         u_net_a=np.hypot(baseline.noise_of(ranges), u_baseline_a),
         u_baseline_a=u_baseline_a,
         baseline=baseline,
@@ -290,7 +289,7 @@ def _first_seen(sweep: Sweep) -> Onset:
 def _beginning(sweep: Sweep) -> int | None:
     """Return the index of the first point that neither noise nor baseline explains."""
     is_seen = sweep.net_a > _SIGMAS * sweep.u_net_a
-    return _first_sustained(is_seen & (sweep.along_v > sweep.baseline.to_v))
+    return _first_sustained(is_seen & sweep.baseline.is_past(sweep.potential_v))
 
 
 def _first_sustained(is_above: NDArray[np.bool_]) -> int | None:
