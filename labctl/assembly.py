@@ -90,7 +90,7 @@ def _checked(request: RunRequest) -> tuple[Prepared, list[CheckedStep]]:
     """Return a request validated, and its steps with all limits checked; errors as for `check`."""
     prepared = prepare(request)
     rig = wired_rig(prepared, no_opener)
-    return prepared, check_plan(prepared.protocol, prepared.parameters, rig)
+    return prepared, check_plan(prepared.protocol, prepared.parameters, prepared.sample, rig)
 
 
 def run(request: RunRequest, observer: Callable[[Progress], None]) -> RunReport:

@@ -101,7 +101,7 @@ PROTOCOL = Protocol(
     name="many_points",
     script=many_points,
     parameters=ManyPointsParameters,
-    plan=steps,
+    plan=lambda parameters, _: steps(parameters),
     capabilities=(CanEis, CanOcp),
     summary="many points, for the fault campaign",
 )

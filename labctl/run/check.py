@@ -12,7 +12,7 @@ from labctl.run.limits import check_rate, check_technique, check_temperature
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from labctl.config import CoolingConfig
+    from labctl.config import CoolingConfig, SampleConfig
     from labctl.instruments.rig import Limits, Rig
     from labctl.run.protocol import Parameters, PlannedStep, Protocol
 
@@ -30,7 +30,9 @@ class CheckedStep:
     note: str = ""
 
 
-def check_plan(protocol: Protocol[Any], parameters: Parameters, rig: Rig) -> list[CheckedStep]:
+def check_plan(
+    protocol: Protocol[Any], parameters: Parameters, sample: SampleConfig, rig: Rig
+) -> list[CheckedStep]:
     """Return the plan's steps with their times, all limits checked; nothing is opened.
 
     Raises:
@@ -39,7 +41,7 @@ def check_plan(protocol: Protocol[Any], parameters: Parameters, rig: Rig) -> lis
     """
     check_capabilities(protocol, rig)
     limits = rig.channel.limits
-    steps = protocol.plan(parameters)
+    steps = protocol.plan(parameters, sample)
     for step in steps:
         _check_step(step, limits)
     return timed(steps, limits)

@@ -94,7 +94,7 @@ class Executor:
     ) -> None:
         self._order = order
         self._rig = rig
-        self._plan: list[PlannedStep] = order.protocol.plan(order.parameters)
+        self._plan: list[PlannedStep] = order.protocol.plan(order.parameters, order.sample)
         self._emitter = Emitter(order.run_id, sink, clock)
         steps = timed(self._plan, rig.channel.limits)
         tracker = ProgressTracker(steps, clock.elapsed_s, observer)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from labctl.config import SampleConfig
     from labctl.instruments.techniques import Technique
     from labctl.run.run import Run
 
@@ -54,7 +55,7 @@ class Protocol(Generic[_P]):
         name: what people call it on the command line.
         script: `async def name(run, parameters)`; every measurement in it is one awaited step.
         parameters: the model that validates parameter files.
-        plan: the steps the script will take with these parameters.
+        plan: the steps the script will take with these parameters on this sample.
         capabilities: what it asks of the channel's potentiostat.
         summary: one line for people.
     """
@@ -62,6 +63,6 @@ class Protocol(Generic[_P]):
     name: str
     script: Callable[[Run, _P], Awaitable[None]]
     parameters: type[_P]
-    plan: Callable[[_P], list[PlannedStep]]
+    plan: Callable[[_P, SampleConfig], list[PlannedStep]]
     capabilities: tuple[type, ...]
     summary: str

@@ -36,6 +36,7 @@ from labctl_protocols.conductivity_series import FEWEST_TEMPERATURES, Conductivi
 from labctl_protocols.temperatures import ProbedTemperatureParameters, settle, settle_step
 
 if TYPE_CHECKING:
+    from labctl.config import SampleConfig
     from labctl.run.run import Measurement, Run
     from labctl.run.settle import SettleResult
 
@@ -77,7 +78,7 @@ class TemperatureEisParameters(ProbedTemperatureParameters):
         )
 
 
-def plan(parameters: TemperatureEisParameters) -> list[PlannedStep]:
+def plan(parameters: TemperatureEisParameters, _: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `temperature_eis` will take."""
     sweep = parameters.sweep()
     return [

@@ -153,7 +153,7 @@ async def script(run, parameters):
     raise ValueError("no column [/z_real] in [red] table")
 
 PROTOCOL = Protocol(
-    name="failing", script=script, parameters=Parameters, plan=lambda _: [], capabilities=(),
+    name="failing", script=script, parameters=Parameters, plan=lambda _, __: [], capabilities=(),
     summary="",
 )
 """

@@ -23,7 +23,7 @@ class RestParameters(Parameters):
 REST = Ocp(duration_s=5.0)
 
 
-def plan(parameters):
+def plan(parameters, sample):
     return [
         PlannedStep(key=f"rest-{i}", kind="ocp", expected_duration_s=5.0, technique=REST)
         for i in range(parameters.n_rests)
@@ -31,7 +31,7 @@ def plan(parameters):
 
 
 async def rest(run, parameters):
-    for step in plan(parameters):
+    for step in plan(parameters, run.sample):
         await run.ocp(key=step.key, parameters=REST)
 
 

@@ -38,7 +38,7 @@ def scripted(script: Callable[..., object]) -> Protocol[Parameters]:
         name="scripted",
         script=script,
         parameters=Parameters,
-        plan=lambda _: PLAN,
+        plan=lambda _, __: PLAN,
         capabilities=(CanEis,),
         summary="",
     )

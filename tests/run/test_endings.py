@@ -258,7 +258,7 @@ def protocol(script: Callable[[Run, Parameters], Awaitable[None]]) -> Protocol[P
         name="scripted",
         script=script,
         parameters=Parameters,
-        plan=lambda _: [],
+        plan=lambda _, __: [],
         capabilities=(CanEis,),
         summary="",
     )

@@ -27,7 +27,7 @@ def scripted(script: Callable[[Run, Any], Awaitable[None]]) -> Protocol[Paramete
         name="scripted",
         script=script,
         parameters=Parameters,
-        plan=lambda _: [rest],
+        plan=lambda _, __: [rest],
         capabilities=(CanOcp,),
         summary="",
     )
