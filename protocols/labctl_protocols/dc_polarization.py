@@ -96,7 +96,7 @@ class DcPolarizationParameters(OneTemperatureParameters):
         return Ca(potential_v=potential_v, duration_s=duration_s, interval_s=self.interval)
 
 
-def plan(parameters: DcPolarizationParameters) -> list[PlannedStep]:
+def plan(parameters: DcPolarizationParameters, _: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `dc_polarization` will take, each hold for its longest time."""
     techniques = [("rest", parameters.open_circuit()), *parameters.holds()]
     steps = [

@@ -23,6 +23,7 @@ from labctl_protocols.sweeps import (
 )
 
 if TYPE_CHECKING:
+    from labctl.config import SampleConfig
     from labctl.run.run import Run
 
 
@@ -36,10 +37,10 @@ class LsvWindowParameters(OneTemperatureParameters, SweepParameters):
     n_scans: int = Field(default=2, ge=1, le=100)
 
 
-def plan(parameters: LsvWindowParameters) -> list[PlannedStep]:
+def plan(parameters: LsvWindowParameters, sample: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `lsv_window` will take."""
     places = [_place(scan) for scan in range(1, parameters.n_scans + 1)]
-    sweeps = [step for place in places for step in planned_sweep(parameters, place)]
+    sweeps = [step for place in places for step in planned_sweep(parameters, place, sample)]
     return [*planned_settle(parameters), *sweeps]
 
 

@@ -86,11 +86,13 @@ class SweepParameters(Parameters):
         )
 
 
-def planned_sweep(parameters: SweepParameters, place: str) -> list[PlannedStep]:
+def planned_sweep(
+    parameters: SweepParameters, place: str, sample: SampleConfig
+) -> list[PlannedStep]:
     """Return the two steps of a sweep: rest, and sweep from about the expected potential."""
     techniques = [
         (f"{place}/ocp", parameters.resting()),
-        (f"{place}/lsv", parameters.sweep(parameters.expected_ocv, None)),
+        (f"{place}/lsv", parameters.sweep(parameters.expected_ocv, electrode_area_m2(sample))),
     ]
     return [
         PlannedStep(

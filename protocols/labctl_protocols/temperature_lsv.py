@@ -18,6 +18,7 @@ from labctl_protocols.temperatures import TemperatureParameters, settle, settle_
 
 if TYPE_CHECKING:
     from labctl.analysis.voltammetry import SweepAnalysis
+    from labctl.config import SampleConfig
     from labctl.run.run import Run
     from labctl.run.settle import SettleResult
     from labctl_protocols.temperatures import Setpoint
@@ -29,11 +30,12 @@ class TemperatureLsvParameters(TemperatureParameters, SweepParameters):
     """Parameters of `temperature_lsv`: those of the temperatures, and those of a sweep."""
 
 
-def plan(parameters: TemperatureLsvParameters) -> list[PlannedStep]:
+def plan(parameters: TemperatureLsvParameters, sample: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `temperature_lsv` will take."""
     steps: list[PlannedStep] = []
     for setpoint in parameters.setpoints():
-        steps += [settle_step(parameters, setpoint), *planned_sweep(parameters, _place(setpoint))]
+        steps.append(settle_step(parameters, setpoint))
+        steps += planned_sweep(parameters, _place(setpoint), sample)
     return steps
 
 
