@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from labctl.analysis.polarization import ElectronicConductivity, Pellet, electronic_conductivity
 from labctl.analysis.steady_current import (
     STEADY_DRIFT_PER_HOUR,
+    PotentialStep,
     SteadyCurrent,
     drift_of,
     fit_steady_current,
@@ -119,14 +120,16 @@ async def dc_polarization(run: Run, parameters: DcPolarizationParameters) -> Non
     held: list[SteadyCurrent] = []
     references: list[SteadyCurrent] = []
     temperatures_k: list[float] = []
+    history = _History(float(rest.column("potential_v")[-1]))
     until = _until_steady(parameters)
     for key, hold in parameters.holds():
         is_voltage = hold.potential_v != 0.0
         measurement = await run.ca(key=key, parameters=hold, until=until if is_voltage else None)
+        steps = history.add(hold.potential_v, measurement)
         if key.endswith("/discharge"):
             continue
         try:
-            steady = _steady(measurement)
+            steady = _steady(measurement, steps)
         except AnalysisError as error:
             warnings.append(f"{key}: {error}")
             await run.record("hold", {"key": key, "warnings": [str(error)]})
@@ -166,14 +169,36 @@ def _noise(current_range_a: np.ndarray) -> np.ndarray:
     return np.where(known, current_range_a, largest_a)
 
 
-def _steady(measurement: Measurement) -> SteadyCurrent:
+class _History:
+    """What was held so far: every step of the potential, and how long ago it was.
+
+    The moments between two holds, cell off, count as nothing.
+    """
+
+    def __init__(self, at_v: float) -> None:
+        self._at_v = at_v
+        self._now_s = 0.0
+        self._steps: list[tuple[float, float]] = []
+
+    def add(self, potential_v: float, measurement: Measurement) -> list[PotentialStep]:
+        """Take note of a hold and return the steps up to its beginning, its own among them."""
+        begin_s = self._now_s
+        self._steps.append((begin_s, potential_v - self._at_v))
+        self._at_v = potential_v
+        self._now_s += float(measurement.column("elapsed_s")[-1])
+        return [PotentialStep(step_v, begin_s - at_s) for at_s, step_v in self._steps]
+
+
+def _steady(measurement: Measurement, steps: list[PotentialStep]) -> SteadyCurrent:
     """Return the current that stays, points that overloaded the instrument left out."""
     usable = (measurement.column("status_bits").astype(int) & PointStatus.OVERLOAD) == 0
     elapsed_s, potential_v, current_a, range_a = (
         measurement.column(name)[usable]
         for name in ("elapsed_s", "potential_v", "current_a", "current_range_a")
     )
-    return fit_steady_current(elapsed_s, potential_v, current_a, u_current_a=_noise(range_a))
+    return fit_steady_current(
+        elapsed_s, potential_v, current_a, u_current_a=_noise(range_a), steps=steps
+    )
 
 
 def _hold_data(
