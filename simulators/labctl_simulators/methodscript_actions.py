@@ -89,9 +89,11 @@ class Actions:
             "timer_start": self._start_timer,
             "timer_get": self._get_timer,
             "meas": self._measure,
-            "cell_on": lambda _: potentiostat.switch_cell_on(),
-            "cell_off": lambda _: potentiostat.switch_cell_off(),
-            "set_e": lambda command: potentiostat.set_potential(self._number(command, 0)),
+            "cell_on": lambda _: potentiostat.switch_cell_on(self._now_s()),
+            "cell_off": lambda _: potentiostat.switch_cell_off(self._now_s()),
+            "set_e": lambda command: potentiostat.set_potential(
+                self._number(command, 0), self._now_s()
+            ),
             "set_pgstat_mode": lambda command: potentiostat.set_mode(self._number(command, 0)),
             "set_pgstat_chan": self._set_channel,
             "set_range": self._set_range,

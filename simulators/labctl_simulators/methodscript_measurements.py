@@ -68,7 +68,7 @@ def measure_impedance(request: Request) -> Steps:
     if n_points < 1:
         raise ScriptError(ErrorCode.NO_STEPS)
     request.potentiostat.require_impedance_mode()
-    request.potentiostat.set_potential(dc_v)
+    request.potentiostat.set_potential(dc_v, request.now_s())
     asked_hz = np.geomspace(begin_hz, end_hz, int(n_points))
     frequencies_hz = [quantize_frequency(float(each)) for each in asked_hz]
     return _sweep(request, frequencies_hz, amplitude_v=amplitude_v)

@@ -3,8 +3,7 @@
 Sources: PalmSens device limits and range tables; the vendor's recorded five-point spectrum of a
 dummy cell, from which come the attenuation of the excitation (10 mV asked: 9.60 mV up to 20 kHz,
 7.63 mV at 200 kHz) and two points of the frequency grid (198.113 Hz for 200 Hz, 20 Hz for 20 Hz).
-Inference: the laws fitted through these few numbers, the noise figures, the converter's resolution,
-the current of a cell at rest under a constant potential (taken from its impedance at 1 mHz).
+Inference: the laws fitted through these few numbers, the noise figures, the converter's resolution.
 """
 
 import math
@@ -45,7 +44,6 @@ AMPLITUDE_CORNER_HZ = 229e3  # second order: 0.763 of what was asked is left at 
 CURRENT_NOISE_RATIO = 5e-6  # rms, of the nominal range
 RESOLUTION_RATIO = 6.0 / 2**20  # of the nominal range
 POTENTIAL_NOISE_V = 20e-6
-REST_FREQUENCY_HZ = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +121,23 @@ class Potentiostat:
             raise ScriptError(ErrorCode.CELL_MUST_BE_OFF)
         self.mode = int(mode)
 
-    def switch_cell_on(self) -> None:
+    def switch_cell_on(self, now_s: float) -> None:
         """Connect the cell."""
         if self.mode == MODE_OFF:
             raise ScriptError(ErrorCode.WRONG_PGSTAT_MODE)
         self.cell_is_on = True
+        self._wire(now_s)
 
-    def switch_cell_off(self) -> None:
+    def switch_cell_off(self, now_s: float) -> None:
         """Disconnect the cell."""
         self.cell_is_on = False
+        self._wire(now_s)
 
-    def set_potential(self, potential_v: float) -> None:
+    def set_potential(self, potential_v: float, now_s: float) -> None:
         """Apply a potential, now or as soon as the cell is on."""
         check_potential(potential_v)
         self.potential_v = potential_v
+        self._wire(now_s)
 
     def selector(self, vartype: str) -> RangeSelector:
         """The ranges that belong to a variable type."""
@@ -155,7 +156,8 @@ class Potentiostat:
 
     def measure_potential(self, now_s: float) -> float:
         """The potential in V between WE and RE at `now_s`."""
-        true_v = self.potential_v if self.cell_is_on else self._cell.open_circuit_potential_v(now_s)
+        self._wire(now_s)
+        true_v = self._cell.potential_v(now_s)
         noisy_v = true_v + POTENTIAL_NOISE_V * float(self._rng.standard_normal())
         return _quantize(noisy_v, RESOLUTION_RATIO * self.potentials.range.nominal)
 
@@ -227,10 +229,14 @@ class Potentiostat:
         return scale_a * float(self._rng.standard_normal())
 
     def _dc_current(self, now_s: float) -> float:
-        if not self.cell_is_on:
-            return 0.0
-        overpotential_v = self.potential_v - self._cell.open_circuit_potential_v(now_s)
-        return overpotential_v / abs(self._cell.impedance(REST_FREQUENCY_HZ, now_s))
+        self._wire(now_s)
+        return self._cell.current_a(now_s)
+
+    def _wire(self, now_s: float) -> None:
+        if self.cell_is_on:
+            self._cell.apply_potential(self.potential_v, now_s, limit_a=MAX_CURRENT_A)
+        else:
+            self._cell.open_circuit(now_s)
 
 
 def check_potential(potential_v: float) -> None:

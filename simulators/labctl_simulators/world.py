@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from labctl_simulators.cell import MeasuredCell, Pellet, PelletOnStage, PelletProperties
+from labctl_simulators.cell_in_time import CellInTime
+from labctl_simulators.pellet import Pellet, PelletProperties
+from labctl_simulators.pellet_body import PelletBody
 from labctl_simulators.stage import Stage, StageProperties
 from labctl_simulators.table import read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from labctl_simulators.cell import MeasuredCell
 
 _Table = Mapping[str, Any]
 _SECTIONS = ("stages", "cells", "instruments")
@@ -138,13 +142,13 @@ def _seed(value: object, *, where: str) -> int:
     return value
 
 
-def _cell(table: _Table, stages: Mapping[str, Stage], *, where: str) -> PelletOnStage:
+def _cell(table: _Table, stages: Mapping[str, Stage], *, where: str) -> MeasuredCell:
     if "stage" not in table:
         raise ValueError(f"{where}.stage: missing; expected {_one_of(stages)}")
     _check_wire(table, "stage", stages, where=where)
     numbers = {key: value for key, value in table.items() if key != "stage"}
     properties = read_table(PelletProperties, numbers, where=where)
-    return PelletOnStage(Pellet(properties), stages[table["stage"]])
+    return CellInTime(PelletBody(Pellet(properties), stages[table["stage"]]))
 
 
 def _check_wire(table: _Table, key: str, known: Mapping[str, object], *, where: str) -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from labctl_simulators.device import Faults
+from labctl_simulators.dummy_cell import dummy_cell
 from labctl_simulators.methodscript_parser import parse_script
 from labctl_simulators.methodscript_potentiostat import Potentiostat
 from labctl_simulators.methodscript_run import ScriptRun
@@ -9,18 +10,12 @@ from labctl_simulators.methodscript_run import ScriptRun
 FOREVER_S = 1e6
 
 
-class Resistor:
-    def impedance(self, frequency_hz: float, now_s: float) -> complex:
-        return 1000.0 + 0j
-
-    def open_circuit_potential_v(self, now_s: float) -> float:
-        return 0.5
-
-
 def begin(script: str) -> tuple[ScriptRun, list[tuple[str, float]], Potentiostat]:
     output: list[tuple[str, float]] = []
     rng = np.random.default_rng(1)
-    potentiostat = Potentiostat(Resistor(), noise_fraction=0.0, rng=rng, faults=Faults())
+    potentiostat = Potentiostat(
+        dummy_cell(series_ohm=1000.0, rest_v=0.5), noise_fraction=0.0, rng=rng, faults=Faults()
+    )
     run = ScriptRun(
         parse_script(script.strip().splitlines()),
         potentiostat,

@@ -4,7 +4,9 @@ import math
 import numpy as np
 import pytest
 
+from labctl_simulators.cell import MeasuredCell
 from labctl_simulators.device import Faults
+from labctl_simulators.dummy_cell import dummy_cell
 from labctl_simulators.methodscript_errors import ErrorCode, ScriptError
 from labctl_simulators.methodscript_measurements import Point, Request, measure_impedance
 from labctl_simulators.methodscript_potentiostat import (
@@ -15,34 +17,21 @@ from labctl_simulators.methodscript_potentiostat import (
 )
 
 
-class DummyCell:
-    """The vendor's dummy cell: 565 ohm in series with 10.08 kohm beside 33.3 nF."""
-
-    def impedance(self, frequency_hz: float, now_s: float) -> complex:
-        return 565.0 + 1 / (1 / 10.08e3 + 2j * math.pi * frequency_hz * 33.3e-9)
-
-    def open_circuit_potential_v(self, now_s: float) -> float:
-        return 0.0
+def vendors_dummy() -> MeasuredCell:
+    return dummy_cell(series_ohm=565.0, parallel_ohm=10.08e3, parallel_f=33.3e-9)
 
 
-class Resistor:
-    def __init__(self, resistance_ohm: float) -> None:
-        self.resistance_ohm = resistance_ohm
-
-    def impedance(self, frequency_hz: float, now_s: float) -> complex:
-        return complex(self.resistance_ohm)
-
-    def open_circuit_potential_v(self, now_s: float) -> float:
-        return 0.0
+def resistor(resistance_ohm: float) -> MeasuredCell:
+    return dummy_cell(series_ohm=resistance_ohm)
 
 
 def potentiostat_on(
-    cell: DummyCell | Resistor, *, noise_fraction: float = 1e-3, seed: int = 1
+    cell: MeasuredCell, *, noise_fraction: float = 1e-3, seed: int = 1
 ) -> Potentiostat:
     rng = np.random.default_rng(seed)
     potentiostat = Potentiostat(cell, noise_fraction=noise_fraction, rng=rng, faults=Faults())
     potentiostat.set_mode(MODE_HIGH_SPEED)
-    potentiostat.switch_cell_on()
+    potentiostat.switch_cell_on(0.0)
     return potentiostat
 
 
@@ -52,7 +41,7 @@ def sweep(potentiostat: Potentiostat, *numbers: float) -> list[Point]:
 
 
 def test_recorded_spectrum_of_the_dummy_cell_is_reproduced() -> None:
-    potentiostat = potentiostat_on(DummyCell())
+    potentiostat = potentiostat_on(vendors_dummy())
     potentiostat.currents.select(10e-3)
     potentiostat.currents.allow(1e-9, 10e-3)
     points = sweep(potentiostat, 10e-3, 200e3, 20.0, 5, 0.0)
@@ -65,12 +54,12 @@ def test_recorded_spectrum_of_the_dummy_cell_is_reproduced() -> None:
     assert amplitudes_v == pytest.approx([7.63e-3, 9.6e-3, 9.6e-3, 9.6e-3, 9.6e-3], rel=1e-3)
     for point, limit in zip(points, [0.017, 0.009, 0.005, 0.005, 0.005], strict=True):
         frequency_hz, real_ohm, imaginary_ohm = (float(value.number) for value in point.outputs)
-        true_ohm = DummyCell().impedance(frequency_hz, 0.0)
+        true_ohm = vendors_dummy().impedance(frequency_hz, 0.0)
         assert abs(complex(real_ohm, imaginary_ohm) - true_ohm) < limit * abs(true_ohm)
 
 
 def test_capacitive_impedance_is_sent_with_a_negative_imaginary_part() -> None:
-    potentiostat = potentiostat_on(DummyCell())
+    potentiostat = potentiostat_on(vendors_dummy())
     potentiostat.currents.select(1e-6)
     (point,) = sweep(potentiostat, 10e-3, 100.0, 100.0, 1, 0.0)
     assert float(point.outputs[2].number) < 0
@@ -90,7 +79,7 @@ def test_amplitude_falls_only_near_the_highest_frequencies() -> None:
 
 
 def test_pinned_range_too_low_gives_overload_and_a_clipped_current() -> None:
-    potentiostat = potentiostat_on(Resistor(10.0))
+    potentiostat = potentiostat_on(resistor(10.0))
     potentiostat.currents.select(10e-6)
     (point,) = sweep(potentiostat, 10e-3, 1e3, 1e3, 1, 0.0)
     real, current = point.outputs[1], point.options["eis_acdc"][2]
@@ -100,7 +89,7 @@ def test_pinned_range_too_low_gives_overload_and_a_clipped_current() -> None:
 
 
 def test_overloaded_point_is_measured_again_in_a_higher_range() -> None:
-    potentiostat = potentiostat_on(Resistor(10.0))
+    potentiostat = potentiostat_on(resistor(10.0))
     potentiostat.currents.select(1e-6)
     potentiostat.currents.allow(1e-6, 100e-3)
     (point,) = sweep(potentiostat, 10e-3, 1e3, 1e3, 1, 0.0)
@@ -110,14 +99,14 @@ def test_overloaded_point_is_measured_again_in_a_higher_range() -> None:
 
 def test_current_near_the_limit_of_its_range_is_warned_of() -> None:
     # 9.6 mV rms across 5 ohm has a peak of 2.72 mA: between 2.46 and 2.92 times 1 mA
-    potentiostat = potentiostat_on(Resistor(5.0))
+    potentiostat = potentiostat_on(resistor(5.0))
     potentiostat.currents.select(1e-3)
     (point,) = sweep(potentiostat, 10e-3, 1e3, 1e3, 1, 0.0)
     assert point.outputs[1].status == 8
 
 
 def test_lowest_permitted_range_is_kept_however_small_the_current() -> None:
-    potentiostat = potentiostat_on(Resistor(1e9))
+    potentiostat = potentiostat_on(resistor(1e9))
     potentiostat.currents.select(1e-3)
     potentiostat.currents.allow(10e-6, 1e-3)
     points = sweep(potentiostat, 10e-3, 1e3, 1e2, 5, 0.0)
@@ -126,7 +115,7 @@ def test_lowest_permitted_range_is_kept_however_small_the_current() -> None:
 
 
 def test_direct_current_counts_towards_overload() -> None:
-    potentiostat = potentiostat_on(Resistor(1e3))
+    potentiostat = potentiostat_on(resistor(1e3))
     potentiostat.currents.select(10e-6)
     (point,) = sweep(potentiostat, 1e-3, 1e3, 1e3, 1, 1.0)
     assert point.outputs[1].status == 2
@@ -135,16 +124,16 @@ def test_direct_current_counts_towards_overload() -> None:
 def test_fault_of_overload_shows_in_every_range() -> None:
     faults = Faults(overload=True)
     rng = np.random.default_rng(1)
-    potentiostat = Potentiostat(DummyCell(), noise_fraction=0.0, rng=rng, faults=faults)
+    potentiostat = Potentiostat(vendors_dummy(), noise_fraction=0.0, rng=rng, faults=faults)
     potentiostat.set_mode(MODE_HIGH_SPEED)
-    potentiostat.switch_cell_on()
+    potentiostat.switch_cell_on(0.0)
     (point,) = sweep(potentiostat, 10e-3, 1e3, 1e3, 1, 0.0)
     assert point.outputs[1].status == 2
     assert potentiostat.measure_current(0.0)[1] == 2
 
 
 def test_noise_is_the_fraction_it_is_set_to() -> None:
-    potentiostat = potentiostat_on(Resistor(10.0), noise_fraction=1e-2)
+    potentiostat = potentiostat_on(resistor(10.0), noise_fraction=1e-2)
     potentiostat.currents.select(1e-3)
     points = sweep(potentiostat, 10e-3, 1e3, 1e3, 400, 0.0)
     z_ohm = [complex(point.outputs[1].number, point.outputs[2].number) for point in points]
@@ -154,7 +143,7 @@ def test_noise_is_the_fraction_it_is_set_to() -> None:
 
 def test_small_current_in_a_high_range_is_noisier() -> None:
     def scatter(nominal_a: float) -> float:
-        potentiostat = potentiostat_on(Resistor(10e3), noise_fraction=0.0)
+        potentiostat = potentiostat_on(resistor(10e3), noise_fraction=0.0)
         potentiostat.currents.select(nominal_a)
         points = sweep(potentiostat, 10e-3, 1e3, 1e3, 100, 0.0)
         return float(np.std([float(point.outputs[1].number) for point in points]))
@@ -163,7 +152,7 @@ def test_small_current_in_a_high_range_is_noisier() -> None:
 
 
 def test_current_read_as_nothing_still_gives_a_finite_impedance() -> None:
-    potentiostat = potentiostat_on(Resistor(1e15), noise_fraction=0.0)
+    potentiostat = potentiostat_on(resistor(1e15), noise_fraction=0.0)
     potentiostat.currents.select(100e-3)
     for point in sweep(potentiostat, 10e-3, 1e3, 1e3, 50, 0.0):
         assert cmath.isfinite(complex(point.outputs[1].number, point.outputs[2].number))
@@ -184,12 +173,12 @@ def test_impedance_beyond_the_limits_is_refused(
     numbers: tuple[float, ...], code: ErrorCode
 ) -> None:
     with pytest.raises(ScriptError) as caught:
-        sweep(potentiostat_on(DummyCell()), *numbers)
+        sweep(potentiostat_on(vendors_dummy()), *numbers)
     assert caught.value.code is code
 
 
 def test_limits_themselves_are_allowed() -> None:
-    assert sweep(potentiostat_on(DummyCell()), 0.9, 200e3, 1.0, 2, 6.0)
+    assert sweep(potentiostat_on(vendors_dummy()), 0.9, 200e3, 1.0, 2, 6.0)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +186,6 @@ def test_limits_themselves_are_allowed() -> None:
     [(1e-9, 9), (2e-6, 12), (10e-3, 24), (21e-3, 24), (30e-3, 27), (100e-3, 27), (1.0, 27)],
 )
 def test_lowest_range_that_measures_the_current_is_taken(asked_a: float, index: int) -> None:
-    potentiostat = potentiostat_on(DummyCell())
+    potentiostat = potentiostat_on(vendors_dummy())
     potentiostat.currents.select(asked_a)
     assert potentiostat.currents.range.index == index
