@@ -82,17 +82,17 @@ class CellInTime(Generic[Answer]):
 
     def potential_v(self, now_s: float) -> float:
         """Return the potential at the terminals, in V."""
-        return self.response(now_s).potential_v(now_s - self._begin_s)
+        return self.response(now_s).potential_v(self._after_s(now_s))
 
     def current_a(self, now_s: float) -> float:
         """Return the current through the terminals, in A."""
-        return self.response(now_s).current_a(now_s - self._begin_s)
+        return self.response(now_s).current_a(self._after_s(now_s))
 
     def impedance(self, frequency_hz: float, now_s: float) -> complex:
         """Return the small-signal impedance in ohm, in the state the cell has at `now_s`."""
         response = self.response(now_s)
         return self.body.impedance(
-            frequency_hz, response=response, after_s=now_s - self._begin_s, now_s=now_s
+            frequency_hz, response=response, after_s=self._after_s(now_s), now_s=now_s
         )
 
     def response(self, now_s: float) -> Answer:
@@ -115,9 +115,13 @@ class CellInTime(Generic[Answer]):
     def _obey(self, order: Order, now_s: float) -> None:
         self.response(now_s)
         if order != self._order:
-            self._settle(now_s - self._begin_s)
-            self._begin_s = now_s
+            self._settle(self._after_s(now_s))
+            self._begin_s = max(self._begin_s, now_s)
             self._order = order
+
+    def _after_s(self, now_s: float) -> float:
+        """Return how far a response has come; one that began a rounding ahead is at its start."""
+        return max(0.0, now_s - self._begin_s)
 
     def _begun(self) -> Answer:
         """Return the response, begun if it is not yet."""

@@ -134,6 +134,8 @@ class Stage:
         self.advance(now_s)
         share = max(0.0, now_s / TICK_S - (self._ticks - 1))
         before, after = self._at_tick, self._at_next_tick
+        if self._cooling is not None:
+            before, after = self._cooling.state(self._ticks - 1), self._cooling.state(self._ticks)
         return StageState(
             block_k=before.block_k + share * (after.block_k - before.block_k),
             sensor_k=before.sensor_k + share * (after.sensor_k - before.sensor_k),
@@ -163,13 +165,14 @@ class Stage:
         offset_k = made_of.sensor_offset_k
         block_kept, sensor_gain, sample_gain = self._factors
         now, then, power_w = self._at_tick, self._at_next_tick, self._heater_w
+        if self._cooling is not None:
+            then, self._cooling = self._cooling.state(first), None
         block_k, sensor_k, sample_k = then.block_k, then.sensor_k, then.sample_k
         for tick in range(first, stop):
             if controller is None or self._gives_no_heat():
                 state = StageState(block_k, sensor_k, sample_k)
                 self._cool(self._begin_to_cool(tick, state), tick, stop)
                 return
-            self._cooling = None
             if tick % HISTORY_TICKS == 0:
                 self._sample_history_k.append(sample_k)
             before = (block_k, sensor_k, sample_k)
@@ -189,6 +192,7 @@ class Stage:
         if self._controller is not None:  # it may have to forget what it was doing
             shown_k = state.sensor_k + self.properties.sensor_offset_k
             self._controller.heater_share(shown_k, tick * TICK_S)
+        self._heater_w = 0.0
         self._cooling = Cooling(self.properties, tick, state)
         return self._cooling
 
@@ -196,8 +200,6 @@ class Stage:
         """Run the ticks `first` to `stop - 1` without heat, all counted from where it began."""
         for tick in range(-(-first // HISTORY_TICKS) * HISTORY_TICKS, stop, HISTORY_TICKS):
             self._sample_history_k.append(cooling.sample_k(tick))
-        self._at_tick, self._at_next_tick = cooling.state(stop - 1), cooling.state(stop)
-        self._heater_w = 0.0
 
 
 class Cooling:
