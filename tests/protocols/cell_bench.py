@@ -27,15 +27,13 @@ def on_cell(
     *,
     folder: Path,
     world: Mapping[str, str] | None = None,
+    rig: Mapping[str, str] | None = None,
 ) -> StoredRun:
-    """Run a protocol on the example's cell; `world` replaces pieces of the world file's text."""
+    """Run a protocol on the example's cell; `world` and `rig` replace pieces of the files' text."""
     bench = folder / "cell-bench"
     shutil.copytree(BENCH, bench)
-    text = (bench / "world.toml").read_text()
-    for old, new in (world or {}).items():
-        assert old in text
-        text = text.replace(old, new)
-    (bench / "world.toml").write_text(text)
+    _change(bench / "world.toml", world or {})
+    _change(bench / "rig.toml", rig or {})
     return simulate(
         protocol,
         folder=folder,
@@ -43,6 +41,14 @@ def on_cell(
         rig=bench / "rig.toml",
         sample=bench / "sample.toml",
     )
+
+
+def _change(path: Path, changes: Mapping[str, str]) -> None:
+    text = path.read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
 
 
 def results(run: StoredRun, stream: str) -> list[Any]:

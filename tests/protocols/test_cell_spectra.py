@@ -57,7 +57,8 @@ def test_three_processes_are_seen_at_200_khz_and_the_fastest_is_said_to_be_in_r0
     cycled: Any, truth: dict[str, Any]
 ) -> None:
     middle = min(results(cycled, "drt"), key=lambda each: abs(each["state_of_charge"] - 0.5))
-    assert [round(float(np.log10(peak["tau_s"]))) for peak in middle["peaks"]] == [-4, -1, 0]
+    decades = [float(np.log10(peak["tau_s"])) for peak in middle["peaks"]]
+    assert decades == pytest.approx([-4.0, -0.8, 0.5], abs=0.4)
     for peak, name in zip(
         middle["peaks"], ("interphase", "fast_transfer", "slow_transfer"), strict=True
     ):
