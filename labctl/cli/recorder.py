@@ -133,9 +133,11 @@ async def _record(store_path: Path, address: BrokerAddress, recorder_id: str, ri
 
     from labctl.signals import signals_call
     from labctl.stream.recording import record_until, recording
+    from labctl.stream.topics import ANY
 
     stopping = asyncio.Event()
-    client_id = f"labctl-recorder-{recorder_id}"
+    # The rig in it: a session that the broker keeps brings its old subscriptions back.
+    client_id = f"labctl-recorder-{recorder_id}" + (f"-{rig}" if rig != ANY else "")
     with (
         signals_call(stopping.set),
         recording(

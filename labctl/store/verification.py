@@ -256,9 +256,10 @@ def _noted(connection: sqlite3.Connection, run: int, version: int) -> _Noted:
         " FROM run WHERE id = ?",
         (run,),
     ).fetchone()
-    run_id, *seqs, stored_at = row or (run, None)  # where an index is damaged, it is not found
-    is_right = isinstance(run_id, bytes) and [type(seq) for seq in seqs] == [int] * 4
-    if not is_right:
+    if row is None:  # where an index is damaged
+        return _Noted(b"%d" % run, -1, -1, -1, ["its row is not found"])
+    run_id, *seqs, stored_at = row
+    if not isinstance(run_id, bytes) or not all(isinstance(seq, int) for seq in seqs):
         return _Noted(str(run_id).encode(), -1, -1, -1, ["its row is damaged"])
     watermark, last_seq, parquet_seq, lost_seq = seqs
     problems = [] if parquet_seq <= last_seq and _is_time(stored_at) else ["its row is damaged"]
@@ -277,7 +278,7 @@ def _stream_problems(connection: sqlite3.Connection, run: int, streams: _Streams
         " CASE typeof(units) WHEN 'blob' THEN 'a blob' ELSE units END FROM stream WHERE run = ?",
         (run,),
     )
-    noted: dict[tuple[Any, Any], tuple[Any, ...]] = {
+    noted: dict[tuple[Any, Any], Sequence[Any]] = {
         (_text(name) if isinstance(name, bytes) else name, is_frames): rest
         for name, is_frames, *rest in map(tuple, rows)
     }

@@ -196,6 +196,18 @@ class Outbox:
         rows = self._database.rows("SELECT last_seq FROM run WHERE run_id = ?", (run_id,))
         return int(rows[0][0]) if rows else -1
 
+    def forgotten_after(self, run_id: str, seq: int) -> int:
+        """Return up to where nothing of a run that comes after a seq is here any more.
+
+        That seq itself if the next one is here; -1 for a run that never was.
+        """
+        rows = self._database.rows(
+            "SELECT coalesce((SELECT min(seq) - 1 FROM document WHERE run_id = run.run_id"
+            " AND seq > ?), last_seq) FROM run WHERE run_id = ?",
+            (seq, run_id),
+        )
+        return int(rows[0][0]) if rows else -1
+
     def _prepare(self) -> None:
         """Take the file for this process alone and make its tables."""
         self._database.rows("PRAGMA locking_mode = EXCLUSIVE")
