@@ -45,6 +45,16 @@ FROM run
 WHERE :run_id IS NULL OR run_id = :run_id
 ORDER BY id DESC
 """
+_PART = (
+    "SELECT seq, n_points, names, points FROM document"
+    " WHERE run = :run AND stream = :stream AND kind = 'event_page' AND seq > :after"
+    " ORDER BY seq LIMIT :n_frames"
+)
+_MAKES = (
+    "SELECT names FROM document WHERE run = :run AND stream = :stream AND kind = 'event_page'"
+    " GROUP BY names ORDER BY min(seq)"
+)
+_FRAMES_AT_ONCE, _ALL = 2000, -1
 _POINTS = "SELECT run, name, n_points FROM stream WHERE is_frames"
 _N_SHOWN = 5
 _LONG_AGO = "0001-01-01T00:00:00+00:00"
@@ -207,13 +217,22 @@ class StoredRun:
 
         A column that a frame lacks is NaN there.
         """
+        names = list(self.columns_of(stream))
+        return _columns(self._ask(_PART, stream=stream, after=-1, n_frames=_ALL), names)
+
+    def column_parts(self, stream: str) -> Generator[dict[str, npt.NDArray[Any]]]:
+        """Give a stream's columns as `columns` returns them, some thousand frames at a time."""
+        names = list(self.columns_of(stream))
+        after = -1
+        while frames := self._ask(_PART, stream=stream, after=after, n_frames=_FRAMES_AT_ONCE):
+            after = frames[-1][0]
+            yield _columns(frames, names)
+
+    def columns_of(self, stream: str) -> dict[str, str]:
+        """Return the columns that `columns` and `column_parts` give, `seq` first, with units."""
         units = self.units(stream)
-        frames = self._ask(
-            "SELECT seq, n_points, names, points FROM document"
-            " WHERE run = :run AND stream = :stream AND kind = 'event_page' ORDER BY seq",
-            stream=stream,
-        )
-        return _columns(frames, list(units))
+        makes = [orjson.loads(names) for (names,) in self._ask(_MAKES, stream=stream)]
+        return {name: units.get(name) or "" for name in chain(("seq",), units, *makes)}
 
     def frames(self, stream: str) -> pd.DataFrame:
         """Return a stream as a table: `seq` and its columns, units in `attrs["units"]`."""
@@ -338,7 +357,7 @@ def _seconds(begin: str, end: str) -> float:
 
 
 def _columns(
-    frames: Iterable[tuple[int, int, str, bytes]], described: list[str]
+    frames: Iterable[tuple[int, int, str, bytes]], wanted: list[str]
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return the columns of frames: those of one make are read as one matrix."""
     import numpy as np
@@ -349,7 +368,6 @@ def _columns(
         names: list[str] = orjson.loads(names_json)
         points = np.frombuffer(b"".join(blobs), dtype="<f8").reshape(-1, len(names))
         parts.append({"seq": np.repeat(seqs, sizes), **dict(zip(names, points.T, strict=True))})
-    wanted = dict.fromkeys(chain(("seq",), described, *parts))
     return {name: _joined(name, parts) for name in wanted}
 
 
