@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from labctl.run.progress import Progress
 
 _REFRESH_S = 0.1
+_IMPEDANCE = {"frequency_hz", "z_real_ohm", "z_imag_ohm"}
 
 
 @contextmanager
@@ -108,7 +109,7 @@ def _temperature(progress: Progress) -> str:
 
 def point_text(point: Mapping[str, float]) -> str:
     """Return a point as a person reads it; "-" for none."""
-    if "frequency_hz" in point:
+    if point.keys() >= _IMPEDANCE:
         real, imag = point["z_real_ohm"], point["z_imag_ohm"]
         frequency = format_si(point["frequency_hz"], "Hz")
         return f"{frequency}: {format_si(real, 'ohm')}, imaginary {format_si(imag, 'ohm')}"
