@@ -36,6 +36,7 @@ _OPENING_TIMEOUT_S = 30.0
 _BUSY_TIMEOUT_S = 0.1
 """How long a write waits for another process that has the file locked: others wait behind it."""
 
+_LOG_BYTES = 64 << 20  # what is kept of the log that grew under a long reader
 _LONGEST_PROBLEM = 500
 
 _INSERT = (
@@ -114,6 +115,7 @@ class SqliteStore:
             self._database.make_durable()
             with self._transaction():
                 bring_up(self._connection, path)
+            self._database.rows(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             self._database.rows(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000:.0f}")
             self._file = _identity(path)
         except BaseException:

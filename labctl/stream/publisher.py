@@ -205,8 +205,8 @@ class Publisher:
         if forgotten <= after_seq:
             return None
         problem = (
-            f"run {run_id}: recorder {recorder_id} lacks documents {after_seq + 1} to {forgotten}"
-            " or some of them, which are in the outbox no longer"
+            f"run {run_id}: recorder {recorder_id} lacks some of documents {after_seq + 1} to"
+            f" {forgotten}, which are in the outbox no longer"
         )
         if (run_id, recorder_id) not in self._losses:
             _log.warning("%s: %s", self.name, problem)
