@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labctl.errors import BadInputError, LabctlError
-from labctl.instruments.capabilities import CanCa, CanCp, CanCv, CanEis, CanGeis, CanLsv, CanOcp
+from labctl.instruments.capabilities import (
+    CAPABILITY_OF,
+    CanCa,
+    CanCp,
+    CanCv,
+    CanEis,
+    CanGeis,
+    CanLsv,
+    CanOcp,
+)
 from labctl.run.limits import check_frame, check_rate, check_technique, check_temperature
 from labctl.run.settling import ProbeSettings, Settling
 
@@ -78,7 +87,8 @@ class Run:
     """One execution of a protocol on one sample, seen from the protocol.
 
     `forgone` holds the keys of the planned steps that the script has chosen not to take,
-    `unsettled` those of the temperatures that were not reached in time.
+    `unsettled` those of the temperatures that were not reached in time; `conclusion` says why the
+    script has ended before its plan did, "" if it has not.
     """
 
     def __init__(
@@ -104,6 +114,7 @@ class Run:
         self._pause = pause
         self.forgone: list[str] = []
         self.unsettled: list[str] = []
+        self.conclusion = ""
         self._keys: list[str] = []
         self._expected = {
             step.key: (step.technique.NAME, step.technique.expected_points)
@@ -115,6 +126,11 @@ class Run:
     def u_temperature_k(self) -> float:
         """Return the standard uncertainty of the sample's temperature, common to all readings."""
         return self._channel.u_temperature_k
+
+    @property
+    def elapsed_s(self) -> float:
+        """Return how long the run has lasted, in its own time."""
+        return self._clock.elapsed_s()
 
     @property
     def expected_points(self) -> dict[str, int]:
@@ -179,6 +195,13 @@ class Run:
         frames = self._potentiostat(CanCp).cp
         return await self._measure(key, parameters, frames, until)
 
+    async def measure(self, *, key: str, parameters: Technique) -> Measurement:
+        """Take whichever technique it is and return the points; errors as for `eis`."""
+        name = parameters.NAME
+        return await self._measure(
+            key, parameters, getattr(self._potentiostat(CAPABILITY_OF[name]), name)
+        )
+
     async def wait(self, *, key: str, duration_s: float) -> None:
         """Wait, cell off; the stage's temperature is recorded meanwhile."""
         async with self._step(key, "wait", {"duration_s": duration_s}):
@@ -237,6 +260,12 @@ class Run:
             raise BadInputError(f"step {key!r}: not one of the plan that still lies ahead")
         self.forgone.append(key)
         self._tracker.end(key)
+
+    def conclude(self, reason: str) -> None:
+        """Say that the plan ends here because its aim is reached; what lay ahead is not missed."""
+        self.conclusion = reason
+        taken = (*self._keys, *self.forgone)
+        self._expected = {key: due for key, due in self._expected.items() if key in taken}
 
     def _potentiostat(self, capability: type[Any]) -> Any:
         potentiostat = self._channel.potentiostat
