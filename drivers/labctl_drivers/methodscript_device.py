@@ -7,7 +7,7 @@ output) and the vendor's Python examples (how to abort and synchronise).
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from labctl.errors import DeviceError, InstrumentError, ReplyError, ReplyTimeoutError
 from labctl.instruments.attempts import again, to_the_end, within
@@ -41,18 +41,31 @@ class _RefusedError(DeviceError):
     """The device did not accept a script, so that nothing of it runs."""
 
 
+class Sent(NamedTuple):
+    """A packet and where in a script's output it stands: loops and scans, counted from 1.
+
+    A scan is counted only where the device marks it: in a cyclic sweep of several; else it is 0.
+    """
+
+    loop: int
+    scan: int
+    packet: Packet
+
+
 class _Output:
     """What a script has sent so far; tells the empty line at its end from a stray one."""
 
     def __init__(self, script: Sequence[str]) -> None:
         self.n_packets = 0
         self.n_loops = 0
+        self.n_scans = 0
         self._n_open = 0
         self._n_expected = sum(line.lstrip().startswith(_MEASUREMENT) for line in script)
 
     def add(self, line: str) -> None:
         """Take note of a line that is no packet."""
         self.n_loops += line.startswith("M")
+        self.n_scans += line.startswith("C")
         self._n_open += line[0] in _OPENING
         self._n_open -= line[0] in _CLOSING
 
@@ -81,8 +94,8 @@ class MethodScriptDevice:
 
     async def run(
         self, script: Sequence[str], *, timeout_after: Callable[[int], float]
-    ) -> AsyncGenerator[tuple[int, Packet], None]:
-        """Run a script and yield its packets, each with the number of its loop, counted from 1.
+    ) -> AsyncGenerator[Sent, None]:
+        """Run a script and yield its packets as they come.
 
         However this ends before the script does (an error, a caller who stops or is cancelled),
         the script is aborted and the cell switched off first. Another script that still runs when
@@ -105,7 +118,7 @@ class MethodScriptDevice:
                 item = self._understand(line)
                 if isinstance(item, Packet):
                     output.n_packets += 1
-                    yield output.n_loops, item
+                    yield Sent(output.n_loops, output.n_scans, item)
                 else:
                     output.add(item)
             if not output.is_complete:

@@ -31,8 +31,29 @@ class AcDc:
         return f"eis_acdc({' '.join(variable.name for variable in names)})"
 
 
+@dataclass(frozen=True)
+class Added:
+    """A reading that a loop against time adds to each of its points, into a variable.
+
+    A third party's transcription of the manual; the vendor's validator accepts it, and no vendor's
+    example and no captured packet shows it.
+    """
+
+    channel: int
+    variable_type: str
+    target: Var
+
+    def option(self) -> str:
+        """Return the option as a loop takes it."""
+        return f"add_meas({self.channel} {self.variable_type} {self.target.name})"
+
+
 def _text(value: Value) -> Var | str:
     return value if isinstance(value, Var) else literal(value)
+
+
+def _options(option: AcDc | Added | None) -> tuple[str, ...]:
+    return () if option is None else (option.option(),)
 
 
 def lsv(
@@ -44,10 +65,13 @@ def lsv(
     end_v: Value,
     step_v: Value,
     rate_v_per_s: Value,
+    added: Added | None = None,
 ) -> AbstractContextManager[None]:
     """Open a linear sweep of potential."""
     numbers = (begin_v, end_v, step_v, rate_v_per_s)
-    return script.measurement("meas_loop_lsv", potential, current, *map(_text, numbers))
+    return script.measurement(
+        "meas_loop_lsv", potential, current, *map(_text, numbers), *_options(added)
+    )
 
 
 def cv(
@@ -61,11 +85,13 @@ def cv(
     step_v: Value,
     rate_v_per_s: Value,
     n_scans: int = 1,
+    added: Added | None = None,
 ) -> AbstractContextManager[None]:
     """Open a cyclic sweep of potential; more than one scan is marked in the output."""
     numbers = (begin_v, vertex_1_v, vertex_2_v, step_v, rate_v_per_s)
     scans = (f"nscans({n_scans})",) if n_scans > 1 else ()
-    return script.measurement("meas_loop_cv", potential, current, *map(_text, numbers), *scans)
+    arguments = (*map(_text, numbers), *scans, *_options(added))
+    return script.measurement("meas_loop_cv", potential, current, *arguments)
 
 
 def ca(
@@ -76,10 +102,13 @@ def ca(
     potential_v: Value,
     interval_s: Value,
     duration_s: Value,
+    added: Added | None = None,
 ) -> AbstractContextManager[None]:
     """Open a constant potential against time."""
     numbers = (potential_v, interval_s, duration_s)
-    return script.measurement("meas_loop_ca", potential, current, *map(_text, numbers))
+    return script.measurement(
+        "meas_loop_ca", potential, current, *map(_text, numbers), *_options(added)
+    )
 
 
 def cp(
@@ -90,10 +119,13 @@ def cp(
     current_a: Value,
     interval_s: Value,
     duration_s: Value,
+    added: Added | None = None,
 ) -> AbstractContextManager[None]:
     """Open a constant current against time; galvanostat mode."""
     numbers = (current_a, interval_s, duration_s)
-    return script.measurement("meas_loop_cp", potential, current, *map(_text, numbers))
+    return script.measurement(
+        "meas_loop_cp", potential, current, *map(_text, numbers), *_options(added)
+    )
 
 
 def lsp(
@@ -105,10 +137,13 @@ def lsp(
     end_a: Value,
     step_a: Value,
     rate_a_per_s: Value,
+    added: Added | None = None,
 ) -> AbstractContextManager[None]:
     """Open a linear sweep of current; galvanostat mode."""
     numbers = (begin_a, end_a, step_a, rate_a_per_s)
-    return script.measurement("meas_loop_lsp", potential, current, *map(_text, numbers))
+    return script.measurement(
+        "meas_loop_lsp", potential, current, *map(_text, numbers), *_options(added)
+    )
 
 
 def ocp(
@@ -167,5 +202,5 @@ def _impedance(
     bias: Value,
     acdc: AcDc | None,
 ) -> AbstractContextManager[None]:
-    options = () if acdc is None else (acdc.option(),)
+    options = _options(acdc)
     return script.measurement(command, *targets, *sine, integer(n_points), _text(bias), *options)

@@ -1,4 +1,4 @@
-"""PalmSens EmStat4 HR (EmStat4S HR and others with this firmware): impedance, open circuit.
+"""PalmSens EmStat4 HR (EmStat4S HR and others with this firmware).
 
 Interface: USB (CDC-ACM) or UART, lines end in LF. Source: PalmSens communication protocol manual
 (commands `t`, `i`, `v`, `e`, `Z`), MethodSCRIPT manual 1.8 (scripts, packets, ranges).
@@ -22,22 +22,33 @@ from labctl.errors import (
     UnreachableError,
     WrongInstrumentError,
 )
-from labctl.instruments.limits import check_limit
-from labctl.instruments.techniques import Eis, Frame, Identity, Ocp, PotentiostatLimits
+from labctl.instruments.dc_techniques import Ca, Cp, Cv, Lsv
+from labctl.instruments.limits import check_limit, check_technique
+from labctl.instruments.techniques import Eis, Frame, Geis, Identity, Ocp, PotentiostatLimits
 from labctl.instruments.transport import LinkSettings
 from labctl.quantities import FrequencyHz
-from labctl_drivers import methodscript_loops as loops
+from labctl_drivers.emstat4_hr_common import new_script
+from labctl_drivers.emstat4_hr_dc import DcPoints, interval_s, ocp_frame, write_dc, write_ocp
+from labctl_drivers.emstat4_hr_impedance import (
+    all_frequencies_hz,
+    eis_frame,
+    geis_frame,
+    write_eis,
+    write_geis,
+)
 from labctl_drivers.methodscript_device import MethodScriptDevice
 from labctl_drivers.methodscript_errors import find_error
-from labctl_drivers.methodscript_packets import EMSTAT4_HR_CURRENT_RANGES_A, Packet
 from labctl_drivers.methodscript_script import PgstatMode, Script
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from pymeasure.adapters import Adapter
 
     from labctl.instruments.bus import Connection
+    from labctl.instruments.techniques import Technique
+    from labctl_drivers.emstat4_hr_dc import Dc
+    from labctl_drivers.methodscript_device import Sent
 
 # MethodSCRIPT manual, limits of each device. It states no lowest frequency and no lowest amplitude:
 # 10 uHz, 1 mV and 1 nA are inference, as are the fastest sweep and the shortest interval.
@@ -56,13 +67,10 @@ LINK = LinkSettings(
     reply_timeout_s=0.5, serial={"baud_rate": 921_600, "flow_control": ControlFlow.rts_cts}
 )
 
-_MAX_BANDWIDTH_HZ = 1e6  # what the vendor's impedance example sets
-_MAX_DC_BANDWIDTH_HZ = 200e3
-_BANDWIDTH_INTERVALS = 6.0  # bandwidth x interval in the vendor's open-circuit example
-_POTENTIAL_RANGE_V = 4.0  # pinned to this in the vendor's examples
-_RANGES_A = list(EMSTAT4_HR_CURRENT_RANGES_A.values())
-_FIRST_IMPEDANCE_OHM = 100.0  # a pellet at the first, highest frequency
-_SHORTEST_INTERVAL_S = 1e-3  # inference; what is too fast for the instrument it says itself
+_STEP_V = 12.0 / 2**16  # what the converter of +-6 V resolves: inference
+_ANY = (0.0, math.inf)
+_STOP_SIZES = {"current_above_a": "A", "current_below_a": "A", "charge_above_c": "C"}
+_SOURCE = "MethodSCRIPT manual, device limits"
 # Longest silence seen on a bench was 10 periods; 30 periods and 3 s were always enough.
 _PERIODS_PER_POINT = 30.0
 _POINT_S = 3.0
@@ -122,7 +130,7 @@ class EmStat4HrWire(Instrument):
 
 
 class PalmSensEmStat4Hr:
-    """An EmStat4 HR: `CanEis`, `CanOcp`."""
+    """An EmStat4 HR: `CanEis`, `CanGeis`, `CanOcp`, `CanCa`, `CanCp`, `CanLsv`, `CanCv`."""
 
     Settings = EmStat4HrSettings
     LINK: ClassVar[LinkSettings] = LINK
@@ -167,13 +175,43 @@ class PalmSensEmStat4Hr:
         reports (it quantises), `current_range_a` is NaN where the firmware names no range, and
         `z_imag_ohm` is +Im(Z), negative for a capacitor, as the instrument sends it.
         """
-        self._check_eis(parameters)
-        return self._measure_eis(parameters)
+        self._check(parameters)
+        script = self._new_script(PgstatMode.HIGH_SPEED)
+        write_eis(script, parameters)
+        return self._measure(script, _sweep_timeout(parameters), eis_frame)
+
+    def geis(self, parameters: Geis) -> AsyncGenerator[Frame, None]:
+        """Yield one frame per frequency with the columns of `Geis.UNITS`, otherwise as `eis`."""
+        self._check(parameters)
+        script = self._new_script(PgstatMode.GALVANOSTAT)
+        write_geis(script, parameters)
+        return self._measure(script, _sweep_timeout(parameters), geis_frame)
 
     def ocp(self, parameters: Ocp) -> AsyncGenerator[Frame, None]:
         """Yield one frame per reading with the columns of `Ocp.UNITS`; the cell is off."""
-        self._check_ocp(parameters)
-        return self._measure_ocp(parameters)
+        self._check(parameters)
+        script = self._new_script(PgstatMode.HIGH_SPEED)
+        write_ocp(script, parameters)
+        return self._measure(script, _steady_timeout(parameters), ocp_frame)
+
+    def ca(self, parameters: Ca) -> AsyncGenerator[Frame, None]:
+        """Yield one frame per point with the columns of `Ca.UNITS`, potential and current measured.
+
+        `current_range_a` is NaN where the firmware names no range.
+        """
+        return self._measure_dc(parameters, PgstatMode.HIGH_SPEED)
+
+    def cp(self, parameters: Cp) -> AsyncGenerator[Frame, None]:
+        """Yield one frame per point with the columns of `Cp.UNITS`, otherwise as `ca`."""
+        return self._measure_dc(parameters, PgstatMode.GALVANOSTAT)
+
+    def lsv(self, parameters: Lsv) -> AsyncGenerator[Frame, None]:
+        """Yield one frame per step with the columns of `Lsv.UNITS`, otherwise as `ca`."""
+        return self._measure_dc(parameters, PgstatMode.HIGH_SPEED)
+
+    def cv(self, parameters: Cv) -> AsyncGenerator[Frame, None]:
+        """Yield one frame per step with the columns of `Cv.UNITS`; scans count from 1."""
+        return self._measure_dc(parameters, PgstatMode.HIGH_SPEED)
 
     async def _identify(self, wire: EmStat4HrWire) -> Identity:
         try:
@@ -202,148 +240,84 @@ class PalmSensEmStat4Hr:
             answer = await self._connection.read_line(timeout_s=_POINT_S)
             raise WrongInstrumentError(self.name, f"no EmStat4 HR, but {answer!r}") from silence
 
-    def _check_eis(self, parameters: Eis) -> None:
-        for key in ("frequency_start_hz", "frequency_end_hz"):
-            self._check(key, getattr(parameters, key), self.limits.frequency_hz, "Hz")
-        amplitude_v_rms = parameters.amplitude_v_rms
-        self._check("amplitude_v_rms", amplitude_v_rms, self.limits.amplitude_v_rms, "V")
-        peak_v = amplitude_v_rms * math.sqrt(2)
-        low_v, high_v = self.limits.potential_v
-        self._check("bias_v", parameters.bias_v, (low_v + peak_v, high_v - peak_v), "V")
-        self._check("n_points", parameters.n_points, (1, math.inf), "points")
+    def _check(self, parameters: Technique) -> None:
+        """Raise LimitError unless the instrument can do what a technique asks for."""
+        check_technique(self.name, self.limits, parameters, source=_SOURCE)
+        for key, value, allowed, unit in _further_limits(parameters):
+            check_limit(self.name, key, value, allowed, unit, source=_SOURCE)
 
-    def _check_ocp(self, parameters: Ocp) -> None:
-        self._check("interval_s", parameters.interval_s, (_SHORTEST_INTERVAL_S, math.inf), "s")
-        self._check("duration_s", parameters.duration_s, (parameters.interval_s, math.inf), "s")
+    def _measure_dc(self, parameters: Dc, mode: PgstatMode) -> AsyncGenerator[Frame, None]:
+        self._check(parameters)
+        script = self._new_script(mode)
+        write_dc(script, parameters, channel=self._settings.channel)
+        points = DcPoints(parameters)
+        return self._measure(script, _steady_timeout(parameters), points.frame)
 
-    def _check(self, key: str, value: float, allowed: tuple[float, float], unit: str) -> None:
-        check_limit(self.name, key, value, allowed, unit)
-
-    async def _measure_eis(self, parameters: Eis) -> AsyncGenerator[Frame, None]:
-        frequencies_hz = parameters.frequencies_hz()
-        frequencies_hz += [parameters.frequency_start_hz] * parameters.repeats_first
-
-        def timeout_s(n_done: int) -> float:
-            next_hz = frequencies_hz[min(n_done, len(frequencies_hz) - 1)]
-            return _PERIODS_PER_POINT / next_hz + _POINT_S + _START_S * (n_done == 0)
-
-        run = self._device.run(self._eis_script(parameters).lines(), timeout_after=timeout_s)
+    async def _measure(
+        self,
+        script: Script,
+        timeout_after: Callable[[int], float],
+        to_frame: Callable[[str, Sent], Frame],
+    ) -> AsyncGenerator[Frame, None]:
+        """Yield a frame for each packet that a script sends, as soon as it is there."""
+        run = self._device.run(script.lines(), timeout_after=timeout_after)
         async with aclosing(run) as packets:
-            async for loop, packet in packets:
-                yield self._eis_frame(packet, is_repeat=loop > 1)
+            async for sent in packets:
+                yield to_frame(self.name, sent)
 
-    async def _measure_ocp(self, parameters: Ocp) -> AsyncGenerator[Frame, None]:
-        timeout_s = parameters.interval_s + _POINT_S + _START_S
-        script = self._ocp_script(parameters).lines()
-        run = self._device.run(script, timeout_after=lambda _: timeout_s)
-        async with aclosing(run) as packets:
-            async for _, packet in packets:
-                elapsed_s, potential_v = self._values(packet, ("s", "V"))
-                yield _frame(Ocp.UNITS, elapsed_s, potential_v, packet.status_bits)
-
-    def _eis_frame(self, packet: Packet, *, is_repeat: bool) -> Frame:
-        frequency_hz, z_real_ohm, z_imag_ohm, amplitude_v_rms, bias_v = self._values(
-            packet, ("Hz", "ohm", "ohm", "V", "V")
-        )
-        return _frame(
-            Eis.UNITS,
-            frequency_hz,
-            z_real_ohm,
-            z_imag_ohm,
-            amplitude_v_rms,
-            bias_v,
-            packet.range_in(EMSTAT4_HR_CURRENT_RANGES_A),
-            packet.status_bits,
-            is_repeat,
+    def _new_script(self, mode: PgstatMode) -> Script:
+        settings = self._settings
+        return new_script(
+            mode, channel=settings.channel, mains_frequency_hz=settings.mains_frequency
         )
 
-    def _values(self, packet: Packet, units: tuple[str, ...]) -> list[float]:
-        """Return the values of a packet, which has to hold variables of just these units."""
-        if tuple(item.unit for item in packet.variables) != units:
-            message = f"expected variables in {', '.join(units)}"
-            raise ReplyError(self.name, message, reply=packet.line)
-        return [item.value for item in packet.variables]
 
-    def _eis_script(self, parameters: Eis) -> Script:
-        script = self._new_script()
-        frequency, z_real, z_imag = (script.var(name) for name in ("f", "zr", "zi"))
-        acdc = loops.AcDc(*(script.var(name) for name in ("ea", "ed", "ia", "id")))
-        bias_v = parameters.bias_v
-        script.set_max_bandwidth(_MAX_BANDWIDTH_HZ)
-        script.set_range_minmax("da", bias_v, bias_v)
-        script.set_range("ba", _first_range_a(parameters))
-        script.set_autoranging("ba", _RANGES_A[0], _RANGES_A[-1])
-        script.set_e(bias_v)
-        script.cell_on()
-        for sweep in _sweeps(parameters):
-            with loops.eis(
-                script,
-                frequency,
-                z_real,
-                z_imag,
-                amplitude_v_rms=parameters.amplitude_v_rms,
-                start_hz=sweep[0],
-                end_hz=sweep[1],
-                n_points=sweep[2],
-                bias_v=bias_v,
-                acdc=acdc,
-            ):
-                script.packet(frequency, z_real, z_imag, acdc.potential_ac, acdc.potential_dc)
-        script.cell_off()
-        return script
+def _sweep_timeout(parameters: Eis | Geis) -> Callable[[int], float]:
+    """Return how long the instrument may be silent after so many frequencies."""
+    frequencies_hz = all_frequencies_hz(parameters)
 
-    def _ocp_script(self, parameters: Ocp) -> Script:
-        script = self._new_script()
-        elapsed, potential = script.var("t"), script.var("p")
-        bandwidth_hz = _BANDWIDTH_INTERVALS / parameters.interval_s
-        script.set_max_bandwidth(min(bandwidth_hz, _MAX_DC_BANDWIDTH_HZ))
-        script.cell_off()
-        script.timer_start()
-        with loops.ocp(
-            script, potential, interval_s=parameters.interval_s, duration_s=parameters.duration_s
-        ):
-            script.timer_get(elapsed)
-            script.packet(elapsed, potential)
-        return script
+    def timeout_s(n_done: int) -> float:
+        next_hz = frequencies_hz[min(n_done, len(frequencies_hz) - 1)]
+        return _PERIODS_PER_POINT / next_hz + _POINT_S + _START_S * (n_done == 0)
 
-    def _new_script(self) -> Script:
-        script = Script()
-        script.set_pgstat_chan(self._settings.channel)
-        script.set_pgstat_mode(PgstatMode.HIGH_SPEED)
-        script.set_acquisition_frac_autoadjust(self._settings.mains_frequency)
-        script.set_range("ab", _POTENTIAL_RANGE_V)
-        script.set_autoranging("ab", _POTENTIAL_RANGE_V, _POTENTIAL_RANGE_V)
-        return script
+    return timeout_s
+
+
+def _steady_timeout(parameters: Dc | Ocp) -> Callable[[int], float]:
+    timeout_s = interval_s(parameters) + _POINT_S + _START_S
+    return lambda _: timeout_s
+
+
+def _further_limits(
+    parameters: Technique,
+) -> Iterator[tuple[str, float, tuple[float, float], str]]:
+    """Yield what has a limit beside the quantities of `PotentiostatLimits`."""
+    match parameters:
+        case Eis() | Geis():
+            yield "n_points", parameters.n_points, (1, math.inf), "points"
+        case Ocp() | Ca() | Cp():
+            yield "duration_s", parameters.duration_s, (parameters.interval_s, math.inf), "s"
+        case Lsv() | Cv():
+            yield "step_v", parameters.step_v, (_STEP_V, 2 * LIMITS.potential_v[1]), "V"
+        case _:
+            pass
+    if isinstance(parameters, Ocp) and parameters.stop_change_v is not None:
+        yield "stop_change_v", parameters.stop_change_v, _ANY, "V"
+        yield "stop_window_s", parameters.stop_window_s, (parameters.interval_s, math.inf), "s"
+    if isinstance(parameters, Lsv):
+        width_v = abs(parameters.end_v - parameters.begin_v)
+        yield "end_v - begin_v", width_v, (parameters.step_v, math.inf), "V"
+    if isinstance(parameters, Cv):
+        yield "n_scans", parameters.n_scans, (1, math.inf), "scans"
+    if isinstance(parameters, Ca | Cp | Lsv | Cv):
+        for name, unit in _STOP_SIZES.items():
+            if (value := getattr(parameters.stop, name)) is not None:
+                yield f"stop.{name}", value, _ANY, unit
 
 
 def _cell_off_script(channel: int) -> tuple[str, ...]:
     """Return the shortest script that switches the cell off; channel 0 is selected at its start."""
     return ("cell_off",) if channel == 0 else (f"set_pgstat_chan {channel}", "cell_off")
-
-
-def _first_range_a(parameters: Eis) -> float:
-    """Return the current range to begin with.
-
-    The instrument moves one range per point at most (seen in a recorded spectrum that begins in
-    10 mA with four of five points in underload), so a first guess saves the first points.
-    """
-    expected_a = parameters.amplitude_v_rms / (
-        parameters.first_impedance_ohm or _FIRST_IMPEDANCE_OHM
-    )
-    return next((range_a for range_a in _RANGES_A if range_a >= expected_a), _RANGES_A[-1])
-
-
-def _sweeps(parameters: Eis) -> list[tuple[float, float, int]]:
-    """Return start, end and number of points of the loops that one spectrum takes."""
-    start_hz, n_points = parameters.frequency_start_hz, parameters.n_points
-    end_hz = parameters.frequency_end_hz if n_points > 1 else start_hz
-    repeat = [(start_hz, start_hz, 1)] if parameters.repeats_first else []
-    return [(start_hz, end_hz, n_points), *repeat]
-
-
-def _frame(units: Mapping[str, str], *values: float) -> Frame:
-    """Return a frame of one point from its values, in the order of its columns."""
-    return Frame({name: [float(value)] for name, value in zip(units, values, strict=True)})
 
 
 def _dotted_version(digits: str) -> str:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _OVERHEAD_S = 1.0
+# What an instrument sends is rounded, and what it decides by is not: a value within this of a
+# limit, relative to it, counts as having reached it.
+_SENT = 2e-5
 _ROUND = 1e-9  # a run of exactly n intervals has n points, whatever its quotient is rounded to
 
 DC_UNITS = {
@@ -47,7 +50,10 @@ class Stop:
     charge_above_c: float | None = None
 
     def reached(self, last: Mapping[str, float]) -> str:
-        """Return which condition a point fulfils, in words; "" if none."""
+        """Return which condition a point fulfils, in words; "" if none.
+
+        Meant for the last point of a measurement that ended early.
+        """
         size_a, size_c = abs(last["current_a"]), abs(last["charge_c"])
         seen = (
             ("potential above", last["potential_v"], self.potential_above_v, "V", 1),
@@ -60,7 +66,7 @@ class Stop:
             (
                 f"{what} {limit:g} {unit}"
                 for what, value, limit, unit, sign in seen
-                if limit is not None and sign * (value - limit) >= 0
+                if limit is not None and sign * (value - limit) >= -_SENT * abs(limit)
             ),
             "",
         )

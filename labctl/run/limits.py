@@ -6,21 +6,13 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from labctl.errors import LimitError
+from labctl.instruments.limits import UNIT_OF
 from labctl.quantities import celsius, format_si
 
 if TYPE_CHECKING:
     from labctl.instruments.rig import Limits
     from labctl.instruments.techniques import Frame, Technique
 
-_UNIT_OF = {
-    "frequency_hz": "Hz",
-    "amplitude_v_rms": "V",
-    "amplitude_a_rms": "A",
-    "potential_v": "V",
-    "current_a": "A",
-    "rate_v_per_s": "V/s",
-    "interval_s": "s",
-}
 _MARGIN = 0.02  # of the width of a limit
 
 
@@ -53,7 +45,7 @@ def check_technique(limits: Limits, parameters: Technique) -> None:
     """Raise LimitError unless every value that a technique asks for is allowed on the channel."""
     for asked in parameters.asked():
         allowed = getattr(limits, asked.quantity)
-        _check(asked.parameter, asked.value, allowed, _UNIT_OF[asked.quantity])
+        _check(asked.parameter, asked.value, allowed, UNIT_OF[asked.quantity])
 
 
 def check_frame(limits: Limits, frame: Frame) -> None:
@@ -65,7 +57,7 @@ def check_frame(limits: Limits, frame: Frame) -> None:
         low, high = getattr(limits, column)
         margin = _MARGIN * (high - low)
         for value in filter(isfinite, frame.columns.get(column, ())):
-            _check(f"measured {column}", value, (low - margin, high + margin), _UNIT_OF[column])
+            _check(f"measured {column}", value, (low - margin, high + margin), UNIT_OF[column])
 
 
 def _check(what: str, value: float, allowed: tuple[float, float], unit: str) -> None:

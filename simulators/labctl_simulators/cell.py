@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from labctl_simulators.stage import Stage
 
 BOLTZMANN_EV_PER_K = 8.617333262e-5
+REST_FREQUENCY_HZ = 1e-3
 ROOM_TEMPERATURE_K = 298.15  # the 25 degC that a file's conductivities are given at
 
 
@@ -31,8 +32,24 @@ class MeasuredCell(Protocol):
         """Return the impedance in ohm at the temperature the sample has at `now_s`."""
         ...
 
-    def open_circuit_potential_v(self, now_s: float) -> float:
-        """Return the potential of the cell without current, in V."""
+    def apply_potential(self, potential_v: float, now_s: float, *, limit_a: float) -> None:
+        """Hold a potential, as far as the current stays within its limit."""
+        ...
+
+    def apply_current(self, current_a: float, now_s: float, *, limit_v: float) -> None:
+        """Hold a current, as far as the potential stays within its limit."""
+        ...
+
+    def open_circuit(self, now_s: float) -> None:
+        """Disconnect the leads."""
+        ...
+
+    def potential_v(self, now_s: float) -> float:
+        """Return the potential at the terminals, in V."""
+        ...
+
+    def current_a(self, now_s: float) -> float:
+        """Return the current through the terminals, in A."""
         ...
 
 
@@ -150,11 +167,17 @@ class Pellet:
 
 
 class PelletOnStage:
-    """A pellet as an instrument sees it: at whatever temperature its stage has given it."""
+    """A pellet as an instrument sees it: at whatever temperature its stage has given it.
+
+    Against time it is a resistance, that of its impedance at 1 mHz, behind its rest potential.
+    """
 
     def __init__(self, pellet: Pellet, stage: Stage) -> None:
         self.pellet = pellet
         self.stage = stage
+        self._held_v: float | None = None
+        self._held_a = 0.0
+        self._limit = 0.0
 
     def impedance(self, frequency_hz: float, now_s: float) -> complex:
         """Return the impedance in ohm at the temperature the sample has at `now_s`."""
@@ -163,6 +186,39 @@ class PelletOnStage:
     def open_circuit_potential_v(self, now_s: float) -> float:
         """Return the potential of the cell without current, in V; it does not change."""
         return self.pellet.properties.open_circuit_potential_v
+
+    def apply_potential(self, potential_v: float, now_s: float, *, limit_a: float) -> None:
+        """Hold a potential, as far as the current stays within its limit."""
+        self._held_v, self._limit = potential_v, limit_a
+
+    def apply_current(self, current_a: float, now_s: float, *, limit_v: float) -> None:
+        """Hold a current, as far as the potential stays within its limit."""
+        self._held_v, self._held_a, self._limit = None, current_a, limit_v
+
+    def open_circuit(self, now_s: float) -> None:
+        """Disconnect the leads."""
+        self._held_v, self._held_a = None, 0.0
+
+    def potential_v(self, now_s: float) -> float:
+        """Return the potential at the terminals, in V."""
+        return self._at_terminals(now_s)[0]
+
+    def current_a(self, now_s: float) -> float:
+        """Return the current through the terminals, in A."""
+        return self._at_terminals(now_s)[1]
+
+    def _at_terminals(self, now_s: float) -> tuple[float, float]:
+        rest_v = self.open_circuit_potential_v(now_s)
+        if self._held_v is None and not self._held_a:
+            return rest_v, 0.0
+        resistance_ohm = abs(self.impedance(REST_FREQUENCY_HZ, now_s))
+        if self._held_v is None:
+            wanted_v = rest_v + self._held_a * resistance_ohm
+            potential_v = max(-self._limit, min(self._limit, wanted_v))
+            return potential_v, (potential_v - rest_v) / resistance_ohm
+        wanted_a = (self._held_v - rest_v) / resistance_ohm
+        current_a = max(-self._limit, min(self._limit, wanted_a))
+        return rest_v + current_a * resistance_ohm, current_a
 
 
 def growth(temperature_k: float, activation_energy_ev: float) -> float:

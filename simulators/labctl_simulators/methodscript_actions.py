@@ -89,9 +89,14 @@ class Actions:
             "timer_start": self._start_timer,
             "timer_get": self._get_timer,
             "meas": self._measure,
-            "cell_on": lambda _: potentiostat.switch_cell_on(),
-            "cell_off": lambda _: potentiostat.switch_cell_off(),
-            "set_e": lambda command: potentiostat.set_potential(self._number(command, 0)),
+            "cell_on": lambda _: potentiostat.switch_cell_on(self._now_s()),
+            "cell_off": lambda _: potentiostat.switch_cell_off(self._now_s()),
+            "set_e": lambda command: potentiostat.set_potential(
+                self._number(command, 0), self._now_s()
+            ),
+            "set_i": lambda command: potentiostat.set_current(
+                self._number(command, 0), self._now_s()
+            ),
             "set_pgstat_mode": lambda command: potentiostat.set_mode(self._number(command, 0)),
             "set_pgstat_chan": self._set_channel,
             "set_range": self._set_range,
@@ -146,12 +151,8 @@ class Actions:
     def _reading(self, vartype: str) -> Value:
         potentiostat, now_s = self._potentiostat, self._now_s()
         if vartype == "da":
-            return Value(round_to_float32(potentiostat.potential_v), "da")
-        if vartype == "ab":
-            potential_v = round_to_float32(potentiostat.measure_potential(now_s))
-            return Value(potential_v, "ab", 0, potentiostat.potentials.range.index)
-        current_a, status, range_index = potentiostat.measure_current(now_s)
-        return Value(round_to_float32(current_a), "ba", status, range_index)
+            return Value(round_to_float32(potentiostat.applied_v), "da")
+        return potentiostat.read(vartype, now_s)
 
     def _set_channel(self, command: Command) -> None:
         if self._number(command, 0) != 0:

@@ -6,7 +6,12 @@ Inference: a missing argument answers 4004 behind the last token of the line.
 import re
 from collections.abc import MutableMapping
 
-from labctl_simulators.methodscript_commands import VARTYPES, Kind, Signature
+from labctl_simulators.methodscript_commands import (
+    ADDED_MEASUREMENT,
+    VARTYPES,
+    Kind,
+    Signature,
+)
 from labctl_simulators.methodscript_errors import ErrorCode, ScriptError
 from labctl_simulators.methodscript_syntax import (
     Argument,
@@ -39,10 +44,13 @@ class ArgumentReader:
             ScriptError: an argument that is missing, wrong, or one too many.
         """
         arguments = tuple(self._read(kind) for kind in signature.arguments)
-        options: dict[str, tuple[Operand, ...]] = {}
+        options: dict[str, tuple[Argument, ...]] = {}
         while self._has_option():
-            name, operands = self._read_option(signature)
-            options[name] = operands
+            word = self._tokens[self._position]
+            name, read = self._read_option(signature)
+            if name in options and name != ADDED_MEASUREMENT:
+                raise word.error(ErrorCode.BAD_OPTION)
+            options[name] = options.get(name, ()) + read
         self.expect_end()
         return Command(self.command.line, self.command.text, arguments, options)
 
@@ -161,17 +169,14 @@ class ArgumentReader:
             len(following) == 2 and following[0].kind is TokenKind.WORD and following[1].text == "("
         )
 
-    def _read_option(self, signature: Signature) -> tuple[str, tuple[Operand, ...]]:
+    def _read_option(self, signature: Signature) -> tuple[str, tuple[Argument, ...]]:
         token = self._next()
         if token.text not in signature.options:
             raise token.error(ErrorCode.BAD_OPTION)
         self._expect("(")
-        operands: list[Operand] = []
-        for kind in signature.options[token.text]:
-            is_output = kind is Kind.VARIABLE
-            operands.append(self._read_variable() if is_output else self.read_operand())
+        read = tuple(self._read(kind) for kind in signature.options[token.text])
         self._expect(")")
-        return token.text, tuple(operands)
+        return token.text, read
 
     def _next(self) -> Token:
         if self._position == len(self._tokens):

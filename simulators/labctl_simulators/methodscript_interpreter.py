@@ -10,16 +10,17 @@ the cell stays as it is. Inference: the time a command takes; a measurement loop
 arguments does so before it announces itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from labctl_simulators.methodscript_actions import AbortRequested, Actions, BreakLoop, Busy
-from labctl_simulators.methodscript_commands import SIGNATURES, Kind
-from labctl_simulators.methodscript_errors import ScriptError
-from labctl_simulators.methodscript_measurements import MEASUREMENT_LOOPS, Point, Request, Steps
-from labctl_simulators.methodscript_packet import Value
+from labctl_simulators.methodscript_commands import ADDED_MEASUREMENT, SIGNATURES, Kind
+from labctl_simulators.methodscript_errors import ErrorCode, ScriptError
+from labctl_simulators.methodscript_measurements import MEASUREMENT_LOOPS
 from labctl_simulators.methodscript_potentiostat import Potentiostat
+from labctl_simulators.methodscript_steps import Point, Request, Steps
 from labctl_simulators.methodscript_syntax import (
+    Argument,
     Block,
     Choice,
     Command,
@@ -29,9 +30,11 @@ from labctl_simulators.methodscript_syntax import (
     Repeat,
     Script,
     Statement,
+    Word,
 )
 
 COMMAND_S = 50e-6
+_SCAN_END = "-"
 
 
 class EndMeasurementRequested(Exception):  # noqa: N818 - a request, not an error
@@ -62,6 +65,7 @@ class Interpreter:
     ) -> None:
         self.is_measuring = False
         self.is_finishing = False
+        self._has_open_scan = False
         self._script = script
         self._potentiostat = potentiostat
         self._now_s = now_s
@@ -87,28 +91,29 @@ class Interpreter:
 
     def _run_block(self, block: Block) -> Busy:
         for statement in block:
-            yield from self._run_statement(statement)
+            if isinstance(statement, Command):  # nearly all are, and this is where the time goes
+                self._line = statement.line
+                yield COMMAND_S
+                busy = self._actions.run(statement)
+                if busy is not None:
+                    yield from busy
+            else:
+                yield from self._run_scope(statement)
 
-    def _run_statement(self, statement: Statement) -> Busy:
+    def _run_scope(self, statement: Statement) -> Busy:
         match statement:
-            case Command():
-                yield from self._run_command(statement)
             case Choice():
                 yield from self._run_choice(statement)
             case Repeat():
                 yield from self._run_loop(statement)
             case Measurement():
                 yield from self._run_measurement(statement)
+            case Command():
+                raise TypeError("a command is no scope")
 
     def _begin(self, line: int) -> Busy:
         self._line = line
         yield COMMAND_S
-
-    def _run_command(self, command: Command) -> Busy:
-        yield from self._begin(command.line)
-        busy = self._actions.run(command)
-        if busy is not None:
-            yield from busy
 
     def _run_choice(self, choice: Choice) -> Busy:
         for branch in choice.branches:
@@ -151,40 +156,93 @@ class Interpreter:
     def _end_measurement(self) -> None:
         self.is_measuring = False
         self._actions.forget_packet()
+        if self._has_open_scan:
+            self._mark(_SCAN_END)
         self._actions.emit("*")
 
+    def _mark(self, line: str) -> None:
+        self._has_open_scan = line != _SCAN_END
+        self._actions.emit(line)
+
     def _run_points(self, measurement: Measurement, steps: Steps) -> Busy:
+        write = self._writer(measurement.command)
         with suppress(BreakLoop, EndMeasurementRequested):
             for step in steps:
                 if isinstance(step, Point):
-                    self._take_point(measurement.command, step)
+                    write(step)
                     yield from self._run_block(measurement.body)
                     self._line = measurement.command.line
+                elif isinstance(step, str):
+                    self._mark(step)
                 else:
                     yield step
 
-    def _take_point(self, command: Command, point: Point) -> None:
-        kinds = SIGNATURES[command.name].arguments
-        outputs = (
-            argument
-            for kind, argument in zip(kinds, command.arguments, strict=True)
-            if kind is Kind.VARIABLE and isinstance(argument, Reference)
-        )
-        for reference, value in zip(outputs, point.outputs, strict=True):
-            self._memory.write(reference, value)
-        for name, operands in command.options.items():
-            for operand, value in zip(operands, point.options[name], strict=True):
-                self._write_option(operand, value)
+    def _writer(self, command: Command) -> Callable[[Point], None]:
+        """What puts a point into the variables that the loop was given for it."""
+        memory, read, now_s = self._memory, self._potentiostat.read, self._now_s
+        outputs = _outputs(command)
+        added = list(_added(command))
+        options = {
+            name: references
+            for name, arguments in command.options.items()
+            if name != ADDED_MEASUREMENT and (references := _references(arguments))
+        }
 
-    def _write_option(self, operand: Literal | Reference, value: Value) -> None:
-        if isinstance(operand, Reference):
-            self._memory.write(operand, value)
+        def write(point: Point) -> None:
+            for reference, value in zip(outputs, point.outputs, strict=True):
+                memory.write(reference, value)
+            for vartype, reference in added:
+                memory.write(reference, read(vartype, now_s()))
+            for name, references in options.items():
+                for reference, value in zip(references, point.options[name], strict=True):
+                    memory.write(reference, value)
+
+        return write
 
     def _request(self, command: Command) -> Request:
+        for channel in command.options.get(ADDED_MEASUREMENT, ())[::3]:
+            if self._number(channel) != 0:
+                raise ScriptError(ErrorCode.NO_SUCH_CHANNEL)
+        for vartype, _ in _added(command):
+            if vartype not in ("ab", "ba"):
+                raise ScriptError(ErrorCode.WRONG_VARTYPE)
         kinds = SIGNATURES[command.name].arguments
         numbers = tuple(
-            float(self._memory.number(argument))
+            self._number(argument)
             for kind, argument in zip(kinds, command.arguments, strict=True)
-            if kind is Kind.NUMBER and isinstance(argument, Literal | Reference)
+            if kind is Kind.NUMBER
         )
-        return Request(numbers, self._potentiostat, self._now_s)
+        options = {
+            name: tuple(self._number(argument) for argument in arguments)
+            for name, arguments in command.options.items()
+            if Kind.VARIABLE not in SIGNATURES[command.name].options[name]
+        }
+        return Request(numbers, self._potentiostat, self._now_s, options)
+
+    def _number(self, argument: Argument) -> float:
+        if not isinstance(argument, Literal | Reference):
+            raise TypeError(f"the parser let {argument!r} pass as a number")
+        return float(self._memory.number(argument))
+
+
+def _outputs(command: Command) -> tuple[Reference, ...]:
+    kinds = SIGNATURES[command.name].arguments
+    return _references(
+        tuple(
+            argument
+            for kind, argument in zip(kinds, command.arguments, strict=True)
+            if kind is Kind.VARIABLE
+        )
+    )
+
+
+def _references(arguments: tuple[Argument, ...]) -> tuple[Reference, ...]:
+    return tuple(argument for argument in arguments if isinstance(argument, Reference))
+
+
+def _added(command: Command) -> Iterator[tuple[str, Reference]]:
+    """Type and variable of each measurement that was added to a loop."""
+    arguments = command.options.get(ADDED_MEASUREMENT, ())
+    for vartype, reference in zip(arguments[1::3], arguments[2::3], strict=True):
+        if isinstance(vartype, Word) and isinstance(reference, Reference):
+            yield vartype.text, reference

@@ -1,29 +1,36 @@
-"""The measurement loops of a MethodSCRIPT: one generator per command.
+"""The measurement loops of a MethodSCRIPT: impedance, and the table of all of them.
 
 A loop yields a number to let that many seconds pass, or a `Point` when the script's body is to run
 with new values. To add a technique, write its generator and enter it in `MEASUREMENT_LOOPS`.
-Linear sweep, cyclic, chrono and galvanostatic loops are known to the parser and not simulated yet:
-executing one answers 001B.
 
 Timing is inference; bench notes on a sibling instrument say that a point at 0.5 Hz takes less than
 20 s and that 30 periods plus 3 s is always enough.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from labctl_simulators.methodscript_dc import (
+    cycle_potential,
+    hold_current,
+    hold_potential,
+    rest,
+    sweep_current,
+    sweep_potential,
+)
 from labctl_simulators.methodscript_errors import ErrorCode, ScriptError
+from labctl_simulators.methodscript_impedance import ImpedancePoint, quantize_frequency
 from labctl_simulators.methodscript_packet import Value, round_to_float32
 from labctl_simulators.methodscript_potentiostat import (
-    ImpedancePoint,
-    Potentiostat,
+    MODE_GALVANOSTAT,
     check_amplitude,
+    check_amplitude_of_current,
+    check_current,
     check_frequency,
     check_potential,
-    quantize_frequency,
 )
+from labctl_simulators.methodscript_steps import MeasurementLoop, Point, Request, Steps
 
 SETTLING_S = 0.1
 SETTLING_PERIODS = 1.0
@@ -31,62 +38,69 @@ ACQUISITION_S = 0.2
 ACQUISITION_PERIODS = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A measurement loop as the script asked for it.
-
-    Attributes:
-        numbers: the positional arguments behind the output variables, in SI units.
-        now_s: the instrument's clock, to be read again after every yield.
-    """
-
-    numbers: tuple[float, ...]
-    potentiostat: Potentiostat
-    now_s: Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """Values for the output variables, and for the variables of each option."""
-
-    outputs: tuple[Value, ...]
-    options: Mapping[str, tuple[Value, ...]]
-
-
-Steps = Generator[float | Point, None, None]
-# called when the script arrives at the loop, refuses bad arguments at once, then measures
-MeasurementLoop = Callable[[Request], Steps]
-
-
 def measure_impedance(request: Request) -> Steps:
     """`meas_loop_eis`: E_AC (V rms), f_begin, f_end (Hz), number of points, E_DC (V)."""
     amplitude_v, begin_hz, end_hz, n_points, dc_v = request.numbers
     check_amplitude(amplitude_v)
+    frequencies_hz = _frequencies_hz(begin_hz, end_hz, n_points)
+    check_potential(dc_v)
+    potentiostat = request.potentiostat
+    potentiostat.require_impedance_mode()
+    potentiostat.set_potential(dc_v, request.now_s())
+    return _sweep(
+        request,
+        frequencies_hz,
+        lambda frequency_hz: potentiostat.measure_impedance(
+            frequency_hz=frequency_hz, amplitude_v=amplitude_v, now_s=request.now_s()
+        ),
+    )
+
+
+def measure_galvanostatic_impedance(request: Request) -> Steps:
+    """`meas_loop_geis`: I_AC (A rms), f_begin, f_end (Hz), number of points, I_DC (A)."""
+    amplitude_a, begin_hz, end_hz, n_points, dc_a = request.numbers
+    check_amplitude_of_current(amplitude_a)
+    frequencies_hz = _frequencies_hz(begin_hz, end_hz, n_points)
+    potentiostat = request.potentiostat
+    potentiostat.require_current_control()
+    check_current(dc_a, potentiostat.currents.range)
+    potentiostat.set_current(dc_a, request.now_s())
+    return _sweep(
+        request,
+        frequencies_hz,
+        lambda frequency_hz: potentiostat.measure_galvanostatic_impedance(
+            frequency_hz=frequency_hz, amplitude_a=amplitude_a, now_s=request.now_s()
+        ),
+    )
+
+
+def _frequencies_hz(begin_hz: float, end_hz: float, n_points: float) -> list[float]:
     check_frequency(begin_hz)
     check_frequency(end_hz)
-    check_potential(dc_v)
     if n_points < 1:
         raise ScriptError(ErrorCode.NO_STEPS)
-    request.potentiostat.require_impedance_mode()
-    request.potentiostat.set_potential(dc_v)
     asked_hz = np.geomspace(begin_hz, end_hz, int(n_points))
-    frequencies_hz = [quantize_frequency(float(each)) for each in asked_hz]
-    return _sweep(request, frequencies_hz, amplitude_v=amplitude_v)
+    return [quantize_frequency(float(each)) for each in asked_hz]
 
 
-def _sweep(request: Request, frequencies_hz: Sequence[float], *, amplitude_v: float) -> Steps:
+def _sweep(
+    request: Request,
+    frequencies_hz: Sequence[float],
+    measure: Callable[[float], ImpedancePoint],
+) -> Steps:
     potentiostat = request.potentiostat
+    # The range that follows the signal is that of the answer, never of what is applied.
+    is_galvanostat = potentiostat.mode == MODE_GALVANOSTAT
+    ranges = potentiostat.potentials if is_galvanostat else potentiostat.currents
     begin_s = request.now_s()
     for frequency_hz in frequencies_hz:
         while True:
             yield point_duration_s(frequency_hz)
-            point = potentiostat.measure_impedance(
-                frequency_hz=frequency_hz, amplitude_v=amplitude_v, now_s=request.now_s()
-            )
-            if not potentiostat.raise_range(point.status):
+            point = measure(frequency_hz)
+            if not ranges.raise_on(point.status):
                 break
         yield _impedance_values(point, elapsed_s=request.now_s() - begin_s)
-        potentiostat.follow_signal(point.status)
+        ranges.lower_on(point.status)
 
 
 def point_duration_s(frequency_hz: float) -> float:
@@ -119,42 +133,13 @@ def _impedance_values(point: ImpedancePoint, *, elapsed_s: float) -> Point:
     return Point(outputs, {"eis_acdc": acdc, "time": (Value(round_to_float32(elapsed_s), "eb"),)})
 
 
-def measure_open_circuit(request: Request) -> Steps:
-    """`meas_loop_ocp`: interval (s), duration (s); a point at the end of every interval."""
-    interval_s, duration_s = request.numbers
-    if interval_s <= 0:
-        raise ScriptError(ErrorCode.MUST_BE_POSITIVE)
-    # a run of exactly n intervals has n points whatever its quotient is rounded to
-    n_points = int(duration_s / interval_s + 1e-9)
-    if n_points < 1:
-        raise ScriptError(ErrorCode.NO_STEPS)
-    if request.potentiostat.cell_is_on:
-        raise ScriptError(ErrorCode.CELL_IS_ON_FOR_OCP)
-    return _rest(request, n_points, interval_s=interval_s)
-
-
-def _rest(request: Request, n_points: int, *, interval_s: float) -> Steps:
-    potentiostat = request.potentiostat
-    begin_s = request.now_s()
-    for i in range(n_points):
-        yield max(0.0, begin_s + (i + 1) * interval_s - request.now_s())
-        potential_v = round_to_float32(potentiostat.measure_potential(request.now_s()))
-        range_index = potentiostat.potentials.range.index
-        yield Point((Value(potential_v, "ab", 0, range_index),), {})
-
-
-def refuse(request: Request) -> Steps:
-    """A technique this firmware knows by name only."""
-    raise ScriptError(ErrorCode.UNSUPPORTED)
-
-
 MEASUREMENT_LOOPS: dict[str, MeasurementLoop] = {
     "meas_loop_eis": measure_impedance,
-    "meas_loop_ocp": measure_open_circuit,
-    "meas_loop_lsv": refuse,
-    "meas_loop_cv": refuse,
-    "meas_loop_ca": refuse,
-    "meas_loop_cp": refuse,
-    "meas_loop_lsp": refuse,
-    "meas_loop_geis": refuse,
+    "meas_loop_geis": measure_galvanostatic_impedance,
+    "meas_loop_ocp": rest,
+    "meas_loop_lsv": sweep_potential,
+    "meas_loop_cv": cycle_potential,
+    "meas_loop_ca": hold_potential,
+    "meas_loop_cp": hold_current,
+    "meas_loop_lsp": sweep_current,
 }

@@ -1,16 +1,15 @@
 """The variables and arrays of a running MethodSCRIPT, and its arithmetic.
 
 Source: PalmSens MethodSCRIPT manual and error table. Inference: a new variable holds 0.0 of unknown
-type; integers and floats do not mix in arithmetic (4207), since the vendor's scripts convert them;
-in comparisons they do.
+type; arithmetic is single precision (captured mantissas look like it); integers and floats do not
+mix in arithmetic (4207), since the vendor's scripts convert them; in comparisons they do.
 """
 
-import math
 import operator
 from collections.abc import Callable
 
 from labctl_simulators.methodscript_errors import ErrorCode, ScriptError
-from labctl_simulators.methodscript_packet import Value
+from labctl_simulators.methodscript_packet import Value, round_to_float32
 from labctl_simulators.methodscript_syntax import Condition, Literal, Operand, Reference
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -22,6 +21,7 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
 }
 _INT32_LIMIT = 2**31
+_FLOAT32_LIMIT = 2.0**128
 
 
 class Memory:
@@ -95,11 +95,13 @@ def _calculate(command: str, left: float, right: float) -> float:
             number = left * right
         case _:
             number = _divide(left, right)
-    if isinstance(number, int) and not -_INT32_LIMIT <= number < _INT32_LIMIT:
-        raise ScriptError(ErrorCode.OVERFLOW)
-    if not math.isfinite(number):
+    if isinstance(number, int):
+        if not -_INT32_LIMIT <= number < _INT32_LIMIT:
+            raise ScriptError(ErrorCode.OVERFLOW)
+        return number
+    if not -_FLOAT32_LIMIT < number < _FLOAT32_LIMIT:
         raise ScriptError(ErrorCode.NOT_A_NUMBER)
-    return number
+    return round_to_float32(number)
 
 
 def _divide(left: float, right: float) -> float:

@@ -13,13 +13,16 @@ from typing import NoReturn
 from labctl_simulators.methodscript_arguments import ArgumentReader
 from labctl_simulators.methodscript_commands import SIGNATURES
 from labctl_simulators.methodscript_errors import ErrorCode, ScriptError
+from labctl_simulators.methodscript_packet import round_to_float32
 from labctl_simulators.methodscript_syntax import (
     Block,
     Branch,
     Choice,
     Command,
     Condition,
+    Literal,
     Measurement,
+    Operand,
     Repeat,
     Script,
 )
@@ -171,14 +174,21 @@ class _Parser:
         self._body = self._script.on_finished
 
     def _condition(self, reader: ArgumentReader) -> Condition:
-        left = reader.read_operand()
+        left = _single(reader.read_operand())
         operator = reader.read_operator()
-        right = reader.read_operand()
+        right = _single(reader.read_operand())
         reader.expect_end()
         return Condition(reader.command.line, left, operator, right)
 
     def _is_in_measurement(self) -> bool:
         return any(isinstance(scope.opened_by, Measurement) for scope in self._scopes)
+
+
+def _single(operand: Operand) -> Operand:
+    """A number as the instrument compares it: with the precision of its variables."""
+    if isinstance(operand, Literal) and isinstance(operand.number, float):
+        return Literal(round_to_float32(operand.number))
+    return operand
 
 
 def _refuse_scope_change(word: Token) -> NoReturn:

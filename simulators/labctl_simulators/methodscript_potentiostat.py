@@ -1,33 +1,40 @@
 """The electronics behind the scripts of a PalmSens EmStat4 HR: settings, cell switch, measurement.
 
-Sources: PalmSens device limits and range tables; the vendor's recorded five-point spectrum of a
-dummy cell, from which come the attenuation of the excitation (10 mV asked: 9.60 mV up to 20 kHz,
-7.63 mV at 200 kHz) and two points of the frequency grid (198.113 Hz for 200 Hz, 20 Hz for 20 Hz).
-Inference: the laws fitted through these few numbers, the noise figures, the converter's resolution,
-the current of a cell at rest under a constant potential (taken from its impedance at 1 mHz).
+Sources: PalmSens device limits and range tables. Inference: the noise figures, the converters'
+resolution, the compliance (about 8 V, the vendor's brochure), that a potential beyond 6 V reads as
+6 V with the status "overload", and that a direct current too large for its range is read again at
+once in the next one, since the instrument samples much faster than it sends.
 """
 
 import math
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from labctl_simulators.cell import MeasuredCell
 from labctl_simulators.device import Faults
 from labctl_simulators.methodscript_errors import ErrorCode, ScriptError
-from labctl_simulators.methodscript_packet import round_to_float32
+from labctl_simulators.methodscript_impedance import (
+    ImpedancePoint,
+    Reader,
+    applied_amplitude,
+    quantize,
+)
+from labctl_simulators.methodscript_packet import Value, round_to_float32
 from labctl_simulators.methodscript_ranges import (
     EMSTAT4_HR_CURRENT_RANGES,
     EMSTAT4_POTENTIAL_RANGES,
+    STATUS_OK,
     STATUS_OVERLOAD,
-    STATUS_UNDERLOAD,
+    Range,
     RangeSelector,
 )
 
 MAX_POTENTIAL_V = 6.0
+COMPLIANCE_V = 8.0
 MAX_CURRENT_A = 0.2
 MAX_FREQUENCY_HZ = 200e3
 MAX_AMPLITUDE_V = 0.9
+RESOLUTION_V = 2 * MAX_POTENTIAL_V / 2**16  # of what is applied: 183 uV
 
 MODE_OFF = 0
 MODE_LOW_SPEED = 2
@@ -35,46 +42,38 @@ MODE_HIGH_SPEED = 3
 MODE_GALVANOSTAT = 6
 MODES = (MODE_OFF, MODE_LOW_SPEED, MODE_HIGH_SPEED, MODE_GALVANOSTAT)
 
-# below 210 Hz the recorded frequencies are whole fractions of 10.5 kHz; the upper clock is a guess
-# that leaves 2, 20 and 200 kHz as they are, which is how they were recorded
-SLOW_CLOCK_HZ, SLOW_CLOCK_TOP_HZ, FAST_CLOCK_HZ = 10_500.0, 210.0, 84e6
-
-AMPLITUDE_GAIN = 0.96
-AMPLITUDE_CORNER_HZ = 229e3  # second order: 0.763 of what was asked is left at 200 kHz
-
 CURRENT_NOISE_RATIO = 5e-6  # rms, of the nominal range
 RESOLUTION_RATIO = 6.0 / 2**20  # of the nominal range
 POTENTIAL_NOISE_V = 20e-6
-REST_FREQUENCY_HZ = 1e-3
+_NOISE_BLOCK = 256
 
 
-@dataclass(frozen=True, slots=True)
-class ImpedancePoint:
-    """One frequency: impedance in ohm (imaginary part negative when capacitive), rms amplitudes."""
+class Cell(Protocol):
+    """What a potentiostat does to a cell and sees of it; time never falls."""
 
-    frequency_hz: float
-    impedance_ohm: complex
-    amplitude_v: float
-    amplitude_a: float
-    dc_v: float
-    dc_a: float
-    status: int
-    current_range: int
-    potential_range: int
+    def apply_potential(self, potential_v: float, now_s: float, *, limit_a: float) -> None:
+        """Hold a potential, as far as the current stays within its limit."""
+        ...
 
+    def apply_current(self, current_a: float, now_s: float, *, limit_v: float) -> None:
+        """Hold a current, as far as the potential stays within its limit."""
+        ...
 
-def quantize_frequency(frequency_hz: float) -> float:
-    """The frequency in Hz the instrument really applies: a whole fraction of its clock."""
-    is_slow = frequency_hz <= SLOW_CLOCK_TOP_HZ
-    clock_hz = SLOW_CLOCK_HZ if is_slow else FAST_CLOCK_HZ
-    # single precision: 200 Hz stays on its knife's edge whatever spacing it was computed with
-    divider = math.floor(clock_hz / round_to_float32(frequency_hz) + 0.5)
-    return round_to_float32(clock_hz / divider)
+    def open_circuit(self, now_s: float) -> None:
+        """Disconnect the leads."""
+        ...
 
+    def potential_v(self, now_s: float) -> float:
+        """Return the potential at the terminals, in V."""
+        ...
 
-def applied_amplitude(amplitude: float, frequency_hz: float) -> float:
-    """The amplitude that reaches the cell, in the unit of `amplitude`."""
-    return amplitude * AMPLITUDE_GAIN / math.sqrt(1 + (frequency_hz / AMPLITUDE_CORNER_HZ) ** 4)
+    def current_a(self, now_s: float) -> float:
+        """Return the current through the terminals, in A."""
+        ...
+
+    def impedance(self, frequency_hz: float, now_s: float) -> complex:
+        """Return the impedance in ohm."""
+        ...
 
 
 class Potentiostat:
@@ -82,20 +81,21 @@ class Potentiostat:
 
     Args:
         cell: what the leads are connected to.
-        noise_fraction: rms error of the current relative to itself.
+        noise_fraction: rms error of an impedance relative to itself.
         rng: where all noise comes from.
         faults: `overload` makes every current appear too large.
 
     Attributes:
         mode: PGStat mode, 0 off, 2 low speed, 3 high speed, 6 galvanostat.
         cell_is_on: whether the cell is connected.
-        potential_v: what is applied between WE and RE while the cell is on.
+        applied_v: what is applied between WE and RE while the cell is on, unless a galvanostat.
+        applied_a: the same of a galvanostat.
         currents, potentials: the ranges.
     """
 
     def __init__(
         self,
-        cell: MeasuredCell,
+        cell: Cell,
         *,
         noise_fraction: float,
         rng: np.random.Generator,
@@ -104,16 +104,22 @@ class Potentiostat:
         self._cell = cell
         self._noise_fraction = noise_fraction
         self._rng = rng
+        self._noise: list[float] = []
         self._faults = faults
-        self.reset()
+        self._forget()
 
-    def reset(self) -> None:
-        """The state after power-on: everything off, the highest ranges."""
+    def _forget(self) -> None:
         self.mode = MODE_OFF
         self.cell_is_on = False
-        self.potential_v = 0.0
+        self.applied_v = 0.0
+        self.applied_a = 0.0
         self.currents = RangeSelector(EMSTAT4_HR_CURRENT_RANGES)
         self.potentials = RangeSelector(EMSTAT4_POTENTIAL_RANGES)
+
+    def reset(self, now_s: float) -> None:
+        """The state after power-on: everything off, the highest ranges."""
+        self._forget()
+        self._cell.open_circuit(now_s)
 
     def set_mode(self, mode: float) -> None:
         """Choose the PGStat mode; the cell must be off to change it (inference)."""
@@ -123,20 +129,37 @@ class Potentiostat:
             raise ScriptError(ErrorCode.CELL_MUST_BE_OFF)
         self.mode = int(mode)
 
-    def switch_cell_on(self) -> None:
+    def switch_cell_on(self, now_s: float) -> None:
         """Connect the cell."""
         if self.mode == MODE_OFF:
             raise ScriptError(ErrorCode.WRONG_PGSTAT_MODE)
         self.cell_is_on = True
+        self._apply(now_s)
 
-    def switch_cell_off(self) -> None:
+    def switch_cell_off(self, now_s: float) -> None:
         """Disconnect the cell."""
         self.cell_is_on = False
+        self._cell.open_circuit(now_s)
 
-    def set_potential(self, potential_v: float) -> None:
+    def set_potential(self, potential_v: float, now_s: float) -> None:
         """Apply a potential, now or as soon as the cell is on."""
         check_potential(potential_v)
-        self.potential_v = potential_v
+        self.applied_v = potential_v
+        self._apply(now_s)
+
+    def set_current(self, current_a: float, now_s: float) -> None:
+        """Apply a current, now or as soon as the cell is on."""
+        check_current(current_a, EMSTAT4_HR_CURRENT_RANGES[-1])
+        self.applied_a = current_a
+        self._apply(now_s)
+
+    def _apply(self, now_s: float) -> None:
+        if not self.cell_is_on:
+            return
+        if self.mode == MODE_GALVANOSTAT:
+            self._cell.apply_current(self.applied_a, now_s, limit_v=COMPLIANCE_V)
+        else:
+            self._cell.apply_potential(self.applied_v, now_s, limit_a=MAX_CURRENT_A)
 
     def selector(self, vartype: str) -> RangeSelector:
         """The ranges that belong to a variable type."""
@@ -150,23 +173,59 @@ class Potentiostat:
         """Potentiostatic impedance needs high speed mode and a connected cell."""
         if self.mode != MODE_HIGH_SPEED:
             raise ScriptError(ErrorCode.WRONG_PGSTAT_MODE)
+        self._require_cell()
+
+    def require_potential_control(self) -> None:
+        """A potential against time needs a potentiostat and a connected cell."""
+        if self.mode not in (MODE_LOW_SPEED, MODE_HIGH_SPEED):
+            raise ScriptError(ErrorCode.WRONG_PGSTAT_MODE)
+        self._require_cell()
+
+    def require_current_control(self) -> None:
+        """A current needs a galvanostat and a connected cell."""
+        if self.mode != MODE_GALVANOSTAT:
+            raise ScriptError(ErrorCode.WRONG_PGSTAT_MODE)
+        self._require_cell()
+
+    def _require_cell(self) -> None:
         if not self.cell_is_on:
             raise ScriptError(ErrorCode.CELL_MUST_BE_ON)
 
-    def measure_potential(self, now_s: float) -> float:
-        """The potential in V between WE and RE at `now_s`."""
-        true_v = self.potential_v if self.cell_is_on else self._cell.open_circuit_potential_v(now_s)
-        noisy_v = true_v + POTENTIAL_NOISE_V * float(self._rng.standard_normal())
-        return _quantize(noisy_v, RESOLUTION_RATIO * self.potentials.range.nominal)
+    def read(self, vartype: str, now_s: float) -> Value:
+        """A direct reading with its status and range: `ab` potential, `ba` current."""
+        if vartype == "ab":
+            number, status, range_index = self.measure_potential(now_s)
+        elif vartype == "ba":
+            number, status, range_index = self.measure_current(now_s)
+        else:
+            raise ScriptError(ErrorCode.WRONG_VARTYPE)
+        return Value(round_to_float32(number), vartype, status, range_index)
+
+    def measure_potential(self, now_s: float) -> tuple[float, int, int]:
+        """The potential in V between WE and RE at `now_s`, its status and its range."""
+        scale = self.potentials.range
+        true_v = self._cell.potential_v(now_s)
+        noisy_v = true_v + POTENTIAL_NOISE_V * self._draw()
+        status = STATUS_OVERLOAD if abs(true_v) > MAX_POTENTIAL_V + RESOLUTION_V else STATUS_OK
+        if status:
+            noisy_v = math.copysign(MAX_POTENTIAL_V, noisy_v)
+        return quantize(noisy_v, RESOLUTION_RATIO * scale.nominal), status, scale.index
 
     def measure_current(self, now_s: float) -> tuple[float, int, int]:
-        """The current in A at `now_s`, its status and the range it was measured in."""
+        """The current in A at `now_s`, its status and the range it was measured in.
+
+        The range goes up at once where it may, and down for the next reading.
+        """
+        current_a = self._current_a(now_s)
+        size_a = abs(current_a)
+        status = self._status(peak_a=size_a, signal_a=size_a)
+        while self.currents.raise_on(status):
+            status = self._status(peak_a=size_a, signal_a=size_a)
         scale = self.currents.range
-        current_a = self._dc_current(now_s)
-        status = self._status(peak_a=abs(current_a), signal_a=abs(current_a))
-        noisy_a = current_a + self._current_noise()
+        noisy_a = current_a + CURRENT_NOISE_RATIO * scale.nominal * self._draw()
         clipped_a = max(-scale.limit, min(scale.limit, noisy_a))
-        return _quantize(clipped_a, RESOLUTION_RATIO * scale.nominal), status, scale.index
+        self.currents.lower_on(status)
+        return quantize(clipped_a, RESOLUTION_RATIO * scale.nominal), status, scale.index
 
     def measure_impedance(
         self, *, frequency_hz: float, amplitude_v: float, now_s: float
@@ -174,63 +233,85 @@ class Potentiostat:
         """One point at an already quantised frequency, `amplitude_v` rms asked for."""
         applied_v = applied_amplitude(amplitude_v, frequency_hz)
         true_a = applied_v / self._cell.impedance(frequency_hz, now_s)
-        dc_a = self._dc_current(now_s)
+        dc_a = self._current_a(now_s)
         peak_a = abs(dc_a) + math.sqrt(2) * abs(true_a)
         status = self._status(peak_a=peak_a, signal_a=abs(true_a))
-        measured_a = self._measured_phasor(true_a, dc_a=dc_a)
+        measured_a = self._current_reader(dc_a).read(true_a, self._rng)
+        return self._point(
+            frequency_hz, applied_v / measured_a, applied_v, abs(measured_a), now_s, dc_a, status
+        )
+
+    def measure_galvanostatic_impedance(
+        self, *, frequency_hz: float, amplitude_a: float, now_s: float
+    ) -> ImpedancePoint:
+        """One point at an already quantised frequency, `amplitude_a` rms asked for."""
+        applied_a = applied_amplitude(amplitude_a, frequency_hz)
+        true_v = applied_a * self._cell.impedance(frequency_hz, now_s)
+        dc_a, dc_v = self._current_a(now_s), self._cell.potential_v(now_s)
+        peak_a = abs(dc_a) + math.sqrt(2) * applied_a
+        peak_v = abs(dc_v) + math.sqrt(2) * abs(true_v)
+        status = self._status(peak_a=peak_a, signal_a=peak_a) & STATUS_OVERLOAD
+        if peak_v > MAX_POTENTIAL_V:
+            status |= STATUS_OVERLOAD
+        measured_v = self._potential_reader(dc_v).read(true_v, self._rng)
+        return self._point(
+            frequency_hz, measured_v / applied_a, abs(measured_v), applied_a, now_s, dc_a, status
+        )
+
+    def _point(
+        self,
+        frequency_hz: float,
+        impedance_ohm: complex,
+        amplitude_v: float,
+        amplitude_a: float,
+        now_s: float,
+        dc_a: float,
+        status: int,
+    ) -> ImpedancePoint:
         return ImpedancePoint(
             frequency_hz=frequency_hz,
-            impedance_ohm=applied_v / measured_a,
-            amplitude_v=applied_v,
-            amplitude_a=abs(measured_a),
-            dc_v=self.potential_v,
+            impedance_ohm=impedance_ohm,
+            amplitude_v=amplitude_v,
+            amplitude_a=amplitude_a,
+            dc_v=self._cell.potential_v(now_s),
             dc_a=dc_a,
             status=status,
             current_range=self.currents.range.index,
             potential_range=self.potentials.range.index,
         )
 
-    def follow_signal(self, status: int) -> None:
-        """Autoranging after a point: one range down when the signal was too small for it."""
-        if status == STATUS_UNDERLOAD:
-            self.currents.step_down()
-
-    def raise_range(self, status: int) -> bool:
-        """Autoranging on overload: True if the range was raised and the point must be redone."""
-        return status == STATUS_OVERLOAD and self.currents.step_up()
-
     def _status(self, *, peak_a: float, signal_a: float) -> int:
-        if self._faults.overload or peak_a >= MAX_CURRENT_A:
+        if self._faults.overload or peak_a >= MAX_CURRENT_A * (1 + 1e-3):
             return STATUS_OVERLOAD
         return self.currents.range.status(peak=peak_a, signal=signal_a)
 
-    def _measured_phasor(self, true_a: complex, *, dc_a: float) -> complex:
-        """The rms current as it is read: relative noise, noise of the range, clipping, steps."""
+    def _current_reader(self, dc_a: float) -> Reader:
         scale = self.currents.range
-        relative = self._noise_fraction * self._phasor_noise()
-        noisy_a = (
-            true_a * (1 + relative) + CURRENT_NOISE_RATIO * scale.nominal * self._phasor_noise()
+        return Reader(
+            noise_fraction=self._noise_fraction,
+            noise=CURRENT_NOISE_RATIO * scale.nominal,
+            step=RESOLUTION_RATIO * scale.nominal,
+            room_peak=min(scale.limit, MAX_CURRENT_A) - abs(dc_a),
+            is_overloaded=self._faults.overload,
         )
-        room_a = max(min(scale.limit, MAX_CURRENT_A) - abs(dc_a), 0.0) / math.sqrt(2)
-        if self._faults.overload or abs(noisy_a) > room_a:
-            noisy_a *= room_a / abs(noisy_a)
-        step_a = RESOLUTION_RATIO * scale.nominal
-        read_a = complex(_quantize(noisy_a.real, step_a), _quantize(noisy_a.imag, step_a))
-        return read_a or complex(step_a)  # a reading of nothing is one step, not a division by zero
 
-    def _phasor_noise(self) -> complex:
-        real, imaginary = self._rng.standard_normal(2) / math.sqrt(2)
-        return complex(real, imaginary)
+    def _potential_reader(self, dc_v: float) -> Reader:
+        return Reader(
+            noise_fraction=self._noise_fraction,
+            noise=POTENTIAL_NOISE_V / 10,  # a lock-in sees less of it
+            step=RESOLUTION_RATIO * self.potentials.range.nominal,
+            room_peak=MAX_POTENTIAL_V - abs(dc_v),
+            is_overloaded=self._faults.overload,
+        )
 
-    def _current_noise(self) -> float:
-        scale_a = CURRENT_NOISE_RATIO * self.currents.range.nominal
-        return scale_a * float(self._rng.standard_normal())
+    def _draw(self) -> float:
+        """One number of normal noise; drawn in blocks, which is much faster."""
+        if not self._noise:
+            self._noise = self._rng.standard_normal(_NOISE_BLOCK).tolist()
+        return self._noise.pop()
 
-    def _dc_current(self, now_s: float) -> float:
-        if not self.cell_is_on:
-            return 0.0
-        overpotential_v = self.potential_v - self._cell.open_circuit_potential_v(now_s)
-        return overpotential_v / abs(self._cell.impedance(REST_FREQUENCY_HZ, now_s))
+    def _current_a(self, now_s: float) -> float:
+        return self._cell.current_a(now_s) if self.cell_is_on else 0.0
 
 
 def check_potential(potential_v: float) -> None:
@@ -243,6 +324,16 @@ def check_potential(potential_v: float) -> None:
         raise ScriptError(ErrorCode.BAD_POTENTIAL)
 
 
+def check_current(current_a: float, scale: Range) -> None:
+    """Refuse a current the instrument cannot apply in a range.
+
+    Raises:
+        ScriptError: beyond 200 mA or what the range holds (4205; the code is inference).
+    """
+    if abs(current_a) > min(MAX_CURRENT_A, scale.limit):
+        raise ScriptError(ErrorCode.OUT_OF_BOUNDS)
+
+
 def check_amplitude(amplitude_v: float) -> None:
     """Refuse an excitation the instrument cannot apply.
 
@@ -250,6 +341,16 @@ def check_amplitude(amplitude_v: float) -> None:
         ScriptError: not above 0, or beyond 0.9 V rms (0012).
     """
     if not 0 < amplitude_v <= MAX_AMPLITUDE_V:
+        raise ScriptError(ErrorCode.BAD_AMPLITUDE)
+
+
+def check_amplitude_of_current(amplitude_a: float) -> None:
+    """Refuse an excitation the instrument cannot apply.
+
+    Raises:
+        ScriptError: not above 0, or with peaks beyond 200 mA (0012).
+    """
+    if not 0 < amplitude_a <= MAX_CURRENT_A / math.sqrt(2):
         raise ScriptError(ErrorCode.BAD_AMPLITUDE)
 
 
@@ -261,7 +362,3 @@ def check_frequency(frequency_hz: float) -> None:
     """
     if not 0 < frequency_hz <= MAX_FREQUENCY_HZ:
         raise ScriptError(ErrorCode.BAD_FREQUENCY)
-
-
-def _quantize(value: float, step: float) -> float:
-    return round(value / step) * step

@@ -91,6 +91,15 @@ class RangeSelector:
         self._position -= can_move
         return can_move
 
+    def raise_on(self, status: int) -> bool:
+        """Autoranging on overload: True if the range was raised and is to be measured again."""
+        return status == STATUS_OVERLOAD and self.step_up()
+
+    def lower_on(self, status: int) -> None:
+        """Autoranging after a point: one range down when the signal was too small for it."""
+        if status == STATUS_UNDERLOAD:
+            self.step_down()
+
     def _position_for(self, magnitude: float) -> int:
         fitting = (i for i, each in enumerate(self._ranges) if abs(magnitude) <= each.limit)
         return next(fitting, len(self._ranges) - 1)

@@ -46,13 +46,16 @@ Argument = Operand | Text | Word
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command with its arguments, which fit its signature."""
+    """One command with its arguments, which fit its signature.
+
+    An option that came more than once holds the arguments of all, one after the other.
+    """
 
     line: int
     name: str
     arguments: tuple[Argument, ...] = ()
-    options: Mapping[str, tuple[Operand, ...]] = field(
-        default_factory=dict[str, tuple[Operand, ...]]
+    options: Mapping[str, tuple[Argument, ...]] = field(
+        default_factory=dict[str, tuple[Argument, ...]]
     )
 
 

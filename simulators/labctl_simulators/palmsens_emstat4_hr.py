@@ -76,7 +76,6 @@ class PalmSensEmStat4Hr(LineInstrument):
             "Y": self._end_measurement,
             "R": self._answer,
         }
-        self._registers: dict[int, str] = {}
         self._forget_all()
 
     @property
@@ -131,16 +130,19 @@ class PalmSensEmStat4Hr(LineInstrument):
         """Switch off and on: the script and its output are gone, the cell is off."""
         self.advance(now_s)
         super().power_cycle(now_s)
+        self._potentiostat.reset(now_s)
         self._forget_all()
 
     def _forget_all(self) -> None:
-        self._potentiostat.reset()
         self._run: ScriptRun | None = None
         self._loaded: Script | None = None
         self._upload_command = ""
         self._upload: list[str] | None = None
         self._deaf_until_s = float("-inf")
-        self._registers = {_SERIAL_NUMBER_REGISTER: self._serial_number, _AUTORUN_REGISTER: "00"}
+        self._registers: dict[int, str] = {
+            _SERIAL_NUMBER_REGISTER: self._serial_number,
+            _AUTORUN_REGISTER: "00",
+        }
 
     def _handle_line(self, line: str, now_s: float) -> None:
         if now_s < self._deaf_until_s:

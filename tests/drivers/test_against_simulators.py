@@ -25,6 +25,7 @@ from labctl.testing import in_virtual_time
 from labctl_drivers.lakeshore_336 import LakeShore336
 from labctl_drivers.methodscript_device import StoppedError
 from labctl_drivers.palmsens_emstat4_hr import PalmSensEmStat4Hr
+from labctl_simulators.dummy_cell import DummyCell
 from labctl_simulators.lakeshore_336 import LakeShore336 as SimulatedLakeShore336
 from labctl_simulators.palmsens_emstat4_hr import PalmSensEmStat4Hr as SimulatedEmStat4Hr
 from labctl_simulators.world import World
@@ -38,16 +39,6 @@ SPECTRUM = Eis(
     repeats_first=True,
 )
 SHORT = Eis(frequency_start_hz=200e3, frequency_end_hz=1e3, n_points=3, amplitude_v_rms=0.01)
-
-
-class DummyCell:
-    """The vendor's dummy cell: 565 ohm and 10.08 kohm beside 33.3 nF."""
-
-    def impedance(self, frequency_hz: float, now_s: float) -> complex:
-        return 565.0 + 1 / (1 / 10.08e3 + 2j * math.pi * frequency_hz * 33.3e-9)
-
-    def open_circuit_potential_v(self, now_s: float) -> float:
-        return 0.25
 
 
 @dataclass
@@ -75,7 +66,9 @@ def connection_to(name: str, device: WireDevice) -> Connection:
 
 def simulated_emstat() -> SimulatedEmStat4Hr:
     instruments: dict[str, Any] = {"pstat": {"cell": "dummy"}}
-    world = World(seed=1, stages={}, cells={"dummy": DummyCell()}, instruments=instruments)
+    world = World(
+        seed=1, stages={}, cells={"dummy": DummyCell(rest_v=0.25)}, instruments=instruments
+    )
     return SimulatedEmStat4Hr(world, "pstat")
 
 
@@ -118,7 +111,7 @@ async def test_a_spectrum_is_that_of_the_dummy_cell() -> None:
     assert column(frames, "frequency_hz") == pytest.approx(
         [*SPECTRUM.frequencies_hz(), 200e3], rel=0.01
     )
-    cell = DummyCell()
+    cell = DummyCell(rest_v=0.25)
     for frame in frames:
         point = {name: values[0] for name, values in frame.columns.items()}
         z = complex(point["z_real_ohm"], point["z_imag_ohm"])

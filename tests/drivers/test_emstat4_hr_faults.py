@@ -24,6 +24,7 @@ from labctl.testing import in_virtual_time
 from labctl_drivers.methodscript_device import MethodScriptDevice, StoppedError
 from labctl_drivers.palmsens_emstat4_hr import PalmSensEmStat4Hr
 from labctl_simulators import methodscript_measurements
+from labctl_simulators.dummy_cell import resistor
 from labctl_simulators.methodscript_errors import ErrorCode, ScriptError
 from labctl_simulators.palmsens_emstat4_hr import PalmSensEmStat4Hr as SimulatedEmStat4Hr
 from labctl_simulators.world import World
@@ -40,23 +41,13 @@ SHORT = Eis(frequency_start_hz=200e3, frequency_end_hz=1e3, n_points=3, amplitud
 Connect = Callable[[Any], Connection]
 
 
-class Resistor:
-    """A cell of 1 kohm."""
-
-    def impedance(self, frequency_hz: float, now_s: float) -> complex:
-        return 1e3 + 0j
-
-    def open_circuit_potential_v(self, now_s: float) -> float:
-        return 0.0
-
-
 class EmStat(SimulatedEmStat4Hr):
     """A simulated potentiostat on a resistor."""
 
     def __init__(self) -> None:
         instruments: dict[str, Any] = {"it": {"cell": "cell"}}
         super().__init__(
-            World(seed=1, stages={}, cells={"cell": Resistor()}, instruments=instruments), "it"
+            World(seed=1, stages={}, cells={"cell": resistor(1e3)}, instruments=instruments), "it"
         )
 
     def say(self, line: str, now_s: float) -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from labctl_simulators.device import Faults
+from labctl_simulators.dummy_cell import resistor
 from labctl_simulators.methodscript_parser import parse_script
 from labctl_simulators.methodscript_potentiostat import Potentiostat
 from labctl_simulators.methodscript_run import ScriptRun
@@ -9,18 +10,12 @@ from labctl_simulators.methodscript_run import ScriptRun
 FOREVER_S = 1e6
 
 
-class Resistor:
-    def impedance(self, frequency_hz: float, now_s: float) -> complex:
-        return 1000.0 + 0j
-
-    def open_circuit_potential_v(self, now_s: float) -> float:
-        return 0.5
-
-
 def begin(script: str) -> tuple[ScriptRun, list[tuple[str, float]], Potentiostat]:
     output: list[tuple[str, float]] = []
     rng = np.random.default_rng(1)
-    potentiostat = Potentiostat(Resistor(), noise_fraction=0.0, rng=rng, faults=Faults())
+    potentiostat = Potentiostat(
+        resistor(1e3, rest_v=0.5), noise_fraction=0.0, rng=rng, faults=Faults()
+    )
     run = ScriptRun(
         parse_script(script.strip().splitlines()),
         potentiostat,
@@ -181,8 +176,8 @@ def test_run_time_error_names_its_line_and_ends_the_script(lines: list[str], err
         "meas_loop_geis x y z 1m 1k 10 3 0",
     ],
 )
-def test_technique_not_simulated_is_unsupported(loop: str) -> None:
-    assert lines_of(f"var x\nvar y\nvar z\n{loop}\nendloop") == ["!001B: Line 4", ""]
+def test_technique_in_a_mode_that_cannot_do_it_is_refused(loop: str) -> None:
+    assert lines_of(f"var x\nvar y\nvar z\n{loop}\nendloop") == ["!0023: Line 4", ""]
 
 
 def test_error_runs_nothing_behind_on_finished() -> None:

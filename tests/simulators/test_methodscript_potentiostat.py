@@ -5,44 +5,21 @@ import numpy as np
 import pytest
 
 from labctl_simulators.device import Faults
+from labctl_simulators.dummy_cell import DummyCell, resistor
 from labctl_simulators.methodscript_errors import ErrorCode, ScriptError
-from labctl_simulators.methodscript_measurements import Point, Request, measure_impedance
-from labctl_simulators.methodscript_potentiostat import (
-    MODE_HIGH_SPEED,
-    Potentiostat,
-    applied_amplitude,
-    quantize_frequency,
-)
-
-
-class DummyCell:
-    """The vendor's dummy cell: 565 ohm in series with 10.08 kohm beside 33.3 nF."""
-
-    def impedance(self, frequency_hz: float, now_s: float) -> complex:
-        return 565.0 + 1 / (1 / 10.08e3 + 2j * math.pi * frequency_hz * 33.3e-9)
-
-    def open_circuit_potential_v(self, now_s: float) -> float:
-        return 0.0
-
-
-class Resistor:
-    def __init__(self, resistance_ohm: float) -> None:
-        self.resistance_ohm = resistance_ohm
-
-    def impedance(self, frequency_hz: float, now_s: float) -> complex:
-        return complex(self.resistance_ohm)
-
-    def open_circuit_potential_v(self, now_s: float) -> float:
-        return 0.0
+from labctl_simulators.methodscript_impedance import applied_amplitude, quantize_frequency
+from labctl_simulators.methodscript_measurements import measure_impedance
+from labctl_simulators.methodscript_potentiostat import MODE_HIGH_SPEED, Potentiostat
+from labctl_simulators.methodscript_steps import Point, Request
 
 
 def potentiostat_on(
-    cell: DummyCell | Resistor, *, noise_fraction: float = 1e-3, seed: int = 1
+    cell: DummyCell, *, noise_fraction: float = 1e-3, seed: int = 1
 ) -> Potentiostat:
     rng = np.random.default_rng(seed)
     potentiostat = Potentiostat(cell, noise_fraction=noise_fraction, rng=rng, faults=Faults())
     potentiostat.set_mode(MODE_HIGH_SPEED)
-    potentiostat.switch_cell_on()
+    potentiostat.switch_cell_on(0.0)
     return potentiostat
 
 
@@ -90,7 +67,7 @@ def test_amplitude_falls_only_near_the_highest_frequencies() -> None:
 
 
 def test_pinned_range_too_low_gives_overload_and_a_clipped_current() -> None:
-    potentiostat = potentiostat_on(Resistor(10.0))
+    potentiostat = potentiostat_on(resistor(10.0))
     potentiostat.currents.select(10e-6)
     (point,) = sweep(potentiostat, 10e-3, 1e3, 1e3, 1, 0.0)
     real, current = point.outputs[1], point.options["eis_acdc"][2]
@@ -100,7 +77,7 @@ def test_pinned_range_too_low_gives_overload_and_a_clipped_current() -> None:
 
 
 def test_overloaded_point_is_measured_again_in_a_higher_range() -> None:
-    potentiostat = potentiostat_on(Resistor(10.0))
+    potentiostat = potentiostat_on(resistor(10.0))
     potentiostat.currents.select(1e-6)
     potentiostat.currents.allow(1e-6, 100e-3)
     (point,) = sweep(potentiostat, 10e-3, 1e3, 1e3, 1, 0.0)
@@ -110,14 +87,14 @@ def test_overloaded_point_is_measured_again_in_a_higher_range() -> None:
 
 def test_current_near_the_limit_of_its_range_is_warned_of() -> None:
     # 9.6 mV rms across 5 ohm has a peak of 2.72 mA: between 2.46 and 2.92 times 1 mA
-    potentiostat = potentiostat_on(Resistor(5.0))
+    potentiostat = potentiostat_on(resistor(5.0))
     potentiostat.currents.select(1e-3)
     (point,) = sweep(potentiostat, 10e-3, 1e3, 1e3, 1, 0.0)
     assert point.outputs[1].status == 8
 
 
 def test_lowest_permitted_range_is_kept_however_small_the_current() -> None:
-    potentiostat = potentiostat_on(Resistor(1e9))
+    potentiostat = potentiostat_on(resistor(1e9))
     potentiostat.currents.select(1e-3)
     potentiostat.currents.allow(10e-6, 1e-3)
     points = sweep(potentiostat, 10e-3, 1e3, 1e2, 5, 0.0)
@@ -126,7 +103,7 @@ def test_lowest_permitted_range_is_kept_however_small_the_current() -> None:
 
 
 def test_direct_current_counts_towards_overload() -> None:
-    potentiostat = potentiostat_on(Resistor(1e3))
+    potentiostat = potentiostat_on(resistor(1e3))
     potentiostat.currents.select(10e-6)
     (point,) = sweep(potentiostat, 1e-3, 1e3, 1e3, 1, 1.0)
     assert point.outputs[1].status == 2
@@ -137,14 +114,14 @@ def test_fault_of_overload_shows_in_every_range() -> None:
     rng = np.random.default_rng(1)
     potentiostat = Potentiostat(DummyCell(), noise_fraction=0.0, rng=rng, faults=faults)
     potentiostat.set_mode(MODE_HIGH_SPEED)
-    potentiostat.switch_cell_on()
+    potentiostat.switch_cell_on(0.0)
     (point,) = sweep(potentiostat, 10e-3, 1e3, 1e3, 1, 0.0)
     assert point.outputs[1].status == 2
     assert potentiostat.measure_current(0.0)[1] == 2
 
 
 def test_noise_is_the_fraction_it_is_set_to() -> None:
-    potentiostat = potentiostat_on(Resistor(10.0), noise_fraction=1e-2)
+    potentiostat = potentiostat_on(resistor(10.0), noise_fraction=1e-2)
     potentiostat.currents.select(1e-3)
     points = sweep(potentiostat, 10e-3, 1e3, 1e3, 400, 0.0)
     z_ohm = [complex(point.outputs[1].number, point.outputs[2].number) for point in points]
@@ -154,7 +131,7 @@ def test_noise_is_the_fraction_it_is_set_to() -> None:
 
 def test_small_current_in_a_high_range_is_noisier() -> None:
     def scatter(nominal_a: float) -> float:
-        potentiostat = potentiostat_on(Resistor(10e3), noise_fraction=0.0)
+        potentiostat = potentiostat_on(resistor(10e3), noise_fraction=0.0)
         potentiostat.currents.select(nominal_a)
         points = sweep(potentiostat, 10e-3, 1e3, 1e3, 100, 0.0)
         return float(np.std([float(point.outputs[1].number) for point in points]))
@@ -163,7 +140,7 @@ def test_small_current_in_a_high_range_is_noisier() -> None:
 
 
 def test_current_read_as_nothing_still_gives_a_finite_impedance() -> None:
-    potentiostat = potentiostat_on(Resistor(1e15), noise_fraction=0.0)
+    potentiostat = potentiostat_on(resistor(1e15), noise_fraction=0.0)
     potentiostat.currents.select(100e-3)
     for point in sweep(potentiostat, 10e-3, 1e3, 1e3, 50, 0.0):
         assert cmath.isfinite(complex(point.outputs[1].number, point.outputs[2].number))

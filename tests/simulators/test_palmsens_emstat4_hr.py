@@ -1,10 +1,10 @@
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from labctl_simulators.dummy_cell import DummyCell
 from labctl_simulators.palmsens_emstat4_hr import PalmSensEmStat4Hr
 from labctl_simulators.world import World
 
@@ -33,17 +33,11 @@ cell_off
 FOREVER_S = 1e6
 
 
-class DummyCell:
-    def impedance(self, frequency_hz: float, now_s: float) -> complex:
-        return 565.0 + 1 / (1 / 10.08e3 + 2j * math.pi * frequency_hz * 33.3e-9)
-
-    def open_circuit_potential_v(self, now_s: float) -> float:
-        return 0.25
-
-
 def instrument(*, seed: int = 1, **settings: object) -> PalmSensEmStat4Hr:
     table = {"cell": "dummy", **settings}
-    world = World(seed=seed, stages={}, cells={"dummy": DummyCell()}, instruments={"pstat": table})
+    world = World(
+        seed=seed, stages={}, cells={"dummy": DummyCell(rest_v=0.25)}, instruments={"pstat": table}
+    )
     device = PalmSensEmStat4Hr(world, "pstat")
     device.connect(0.0)
     return device
@@ -193,7 +187,7 @@ def test_spectrum_can_be_read_back_from_the_packets() -> None:
     packets = [line for line in output.splitlines() if line.startswith("P")]
     for packet in packets[4:]:
         frequency_hz, real_ohm, imaginary_ohm = (number(field) for field in packet[1:].split(";"))
-        true_ohm = DummyCell().impedance(frequency_hz, 0.0)
+        true_ohm = DummyCell(rest_v=0.25).impedance(frequency_hz, 0.0)
         assert abs(complex(real_ohm, imaginary_ohm) - true_ohm) < 0.005 * abs(true_ohm)
 
 
