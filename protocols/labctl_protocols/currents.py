@@ -1,7 +1,7 @@
 """Currents as people choose them: in A, per area of the electrode, or per capacity.
 
 A protocol that drives a current inherits `CurrentParameters`; its plan and its script then use
-`parameters.current_a(sample)`.
+`parameters.current_a(sample)`. The sample gives the area (its diameter) and the nominal capacity.
 """
 
 from __future__ import annotations
@@ -47,20 +47,21 @@ class CurrentParameters(Parameters):
         """Return the current in A, a positive number.
 
         Raises:
-            BadInputError: it is given per area or capacity, and the sample file lacks that.
+            BadInputError: the sample file lacks what it needs.
         """
         if self.current_density is not None:
-            if sample.diameter is None:
-                raise _lacking(sample, "diameter", "current_density")
-            return self.current_density * math.pi * sample.diameter**2 / 4.0
+            diameter_m = _given(sample.diameter, "diameter", "a current_density")
+            return self.current_density * math.pi * diameter_m**2 / 4.0
         if self.c_rate is not None:
-            if sample.nominal_capacity is None:
-                raise _lacking(sample, "nominal_capacity", "c_rate")
-            return self.c_rate * sample.nominal_capacity / _S_PER_H
-        assert self.current is not None  # noqa: S101 - one of the three is given
-        return self.current
+            return (
+                self.c_rate
+                * _given(sample.nominal_capacity, "nominal_capacity", "a c_rate")
+                / _S_PER_H
+            )
+        return _given(self.current, "current", "a current")
 
 
-def _lacking(sample: SampleConfig, key: str, parameter: str) -> BadInputError:
-    message = f"sample {sample.name!r}: {key}: missing; the parameter {parameter} needs it"
-    return BadInputError(message)
+def _given(value: float | None, key: str, what_for: str) -> float:
+    if value is None:
+        raise BadInputError(f"sample: {key}: missing; {what_for} needs it")
+    return value
