@@ -214,8 +214,14 @@ class Executor:
         """Return what a reader of a complete run must know all the same, in words."""
         run = self._run
         skipped = f"; skipped: {', '.join(run.forgone)}" if run.forgone else ""
+        early = f"; ended early: {run.conclusion}" if run.conclusion else ""
         unsettled = f"; not settled: {', '.join(run.unsettled)}" if run.unsettled else ""
-        return skipped + unsettled + (f"; pauses: {self._pause.count}" if self._pause.count else "")
+        return (
+            skipped
+            + early
+            + unsettled
+            + (f"; pauses: {self._pause.count}" if self._pause.count else "")
+        )
 
     def _missing(self) -> str:
         """Return which streams have another number of points than expected, in words."""

@@ -78,7 +78,8 @@ class Run:
     """One execution of a protocol on one sample, seen from the protocol.
 
     `forgone` holds the keys of the planned steps that the script has chosen not to take,
-    `unsettled` those of the temperatures that were not reached in time.
+    `unsettled` those of the temperatures that were not reached in time; `conclusion` says why the
+    script has ended before its plan did, "" if it has not.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Run:
         self._pause = pause
         self.forgone: list[str] = []
         self.unsettled: list[str] = []
+        self.conclusion = ""
         self._keys: list[str] = []
         self._expected = {
             step.key: (step.technique.NAME, step.technique.expected_points)
@@ -115,6 +117,11 @@ class Run:
     def u_temperature_k(self) -> float:
         """Return the standard uncertainty of the sample's temperature, common to all readings."""
         return self._channel.u_temperature_k
+
+    @property
+    def elapsed_s(self) -> float:
+        """Return how long the run has lasted, in its own time."""
+        return self._clock.elapsed_s()
 
     @property
     def expected_points(self) -> dict[str, int]:
@@ -237,6 +244,12 @@ class Run:
             raise BadInputError(f"step {key!r}: not one of the plan that still lies ahead")
         self.forgone.append(key)
         self._tracker.end(key)
+
+    def conclude(self, reason: str) -> None:
+        """Say that the plan ends here because its aim is reached; what lay ahead is not missed."""
+        self.conclusion = reason
+        taken = (*self._keys, *self.forgone)
+        self._expected = {key: due for key, due in self._expected.items() if key in taken}
 
     def _potentiostat(self, capability: type[Any]) -> Any:
         potentiostat = self._channel.potentiostat

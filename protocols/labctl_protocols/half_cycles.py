@@ -1,0 +1,135 @@
+"""A charge or a discharge between two potentials, as the cycling protocols take it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from labctl.analysis.cycling import HalfCycle, half_cycle, together
+from labctl.instruments.dc_techniques import Ca, Cp, Stop
+from labctl.run.protocol import PlannedStep
+
+if TYPE_CHECKING:
+    from labctl.config import SampleConfig
+    from labctl.instruments.techniques import Ocp
+    from labctl.run.run import Measurement, Run
+
+Direction = Literal["charge", "discharge"]
+SIGN = {"charge": 1.0, "discharge": -1.0}
+_LONGEST_S = 200 * 3600.0  # where no nominal capacity says how long a half-cycle may take
+_SPARE = 2.0  # a cell may hold more than its nominal capacity
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfCycleSettings:
+    """How a half-cycle is taken.
+
+    Attributes:
+        current_a: its size.
+        window_v: lower and upper potential against the cell's reference electrode.
+        nominal_capacity_c: to plan by; None if unknown.
+        interval_s: time between two points.
+        cv_until: share of the current at which a hold at the upper potential ends; None: no hold.
+        cv_longest_s: how long such a hold may last.
+    """
+
+    current_a: float
+    window_v: tuple[float, float]
+    nominal_capacity_c: float | None
+    interval_s: float
+    cv_until: float | None = None
+    cv_longest_s: float = 7200.0
+
+    @property
+    def longest_s(self) -> float:
+        """Return after how long a half-cycle is given up."""
+        usual_s = self.usual_s
+        return _LONGEST_S if usual_s is None else _SPARE * usual_s
+
+    @property
+    def usual_s(self) -> float | None:
+        """Return how long it takes for the nominal capacity; None if that is unknown."""
+        return None if self.nominal_capacity_c is None else self.nominal_capacity_c / self.current_a
+
+    def current(self, direction: Direction, *, longest_s: float | None = None) -> Cp:
+        """Return the step of constant current, up to the end of the window."""
+        low_v, high_v = self.window_v
+        is_charge = direction == "charge"
+        stop = Stop(potential_above_v=high_v) if is_charge else Stop(potential_below_v=low_v)
+        return Cp(
+            current_a=SIGN[direction] * self.current_a,
+            duration_s=self.longest_s if longest_s is None else longest_s,
+            interval_s=self.interval_s,
+            stop=stop,
+            largest_current_a=self.current_a,
+        )
+
+    def hold(self) -> Ca | None:
+        """Return the hold at the upper potential that follows a charge, if there is one."""
+        if self.cv_until is None:
+            return None
+        return Ca(
+            potential_v=self.window_v[1],
+            duration_s=self.cv_longest_s,
+            interval_s=self.interval_s,
+            stop=Stop(current_below_a=self.cv_until * self.current_a),
+            largest_current_a=self.current_a,
+        )
+
+
+def half_cycle_steps(
+    key: str, direction: Direction, settings: HalfCycleSettings
+) -> list[PlannedStep]:
+    """Return the steps of a half-cycle."""
+    current = settings.current(direction)
+    steps = [_planned(f"{key}/{direction}", current, settings.usual_s)]
+    hold = settings.hold() if direction == "charge" else None
+    return steps if hold is None else [*steps, _planned(f"{key}/charge-cv", hold)]
+
+
+def _planned(key: str, technique: Cp | Ca, usual_s: float | None = None) -> PlannedStep:
+    expected_s = technique.expected_duration_s() if usual_s is None else usual_s
+    return PlannedStep(
+        key=key, kind=technique.NAME, expected_duration_s=expected_s, technique=technique
+    )
+
+
+async def take_half_cycle(
+    run: Run, key: str, direction: Direction, settings: HalfCycleSettings
+) -> HalfCycle:
+    """Charge or discharge once and return what passed."""
+    parts = [
+        summary(
+            await run.cp(key=f"{key}/{direction}", parameters=settings.current(direction)),
+        )
+    ]
+    hold = settings.hold() if direction == "charge" else None
+    if hold is not None:
+        parts.append(summary(await run.ca(key=f"{key}/charge-cv", parameters=hold)))
+    return together(parts)
+
+
+def summary(measured: Measurement) -> HalfCycle:
+    """Return what one step passed."""
+    return half_cycle(
+        measured.column("potential_v"),
+        measured.column("charge_c"),
+        measured.column("elapsed_s"),
+        ended_by=measured.ended_by,
+    )
+
+
+def rest_step(key: str, rest: Ocp, *, is_optional: bool = False) -> PlannedStep:
+    """Return a rest as a step."""
+    return PlannedStep(
+        key=key,
+        kind=rest.NAME,
+        expected_duration_s=rest.expected_duration_s(),
+        technique=rest,
+        is_optional=is_optional,
+    )
+
+
+def nominal_capacity_c(sample: SampleConfig) -> float | None:
+    """Return what the sample can hold, if its file says."""
+    return sample.nominal_capacity
