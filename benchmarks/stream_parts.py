@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labctl.documents import Document, Kind
-from labctl.store import sqlite as store_module
+from labctl.store import database as database_module
+from labctl.store.database import transaction
 from labctl.store.sqlite import STORE_NAME, SqliteStore
-from labctl.store.transaction import transaction
-from labctl.stream import outbox as outbox_module
 from labctl.stream.mqtt import broker_address
 from labctl.stream.recorder import Recorder
 
@@ -74,8 +73,7 @@ def slow_down_commits(extra_s: float) -> None:
             if level == 2:  # FULL
                 time.sleep(extra_s)  # noqa: TID251 - stands in for a slow disk
 
-    store_module.transaction = slowed
-    outbox_module.transaction = slowed
+    database_module.transaction = slowed
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """How many points a second reach the store, how soon each one, and what each stage takes.
 
-    python -m benchmarks.streaming [--quick] [--json] [--peers]
+    python -m benchmarks.streaming [--quick] [--json] [--peers] [--write]
 
 A run's documents go from `Sink.put` through outbox, Mosquitto and a recorder in a process of its
 own into the store; every commit waits for the disk. The clock stops when the run's process knows
 that the last point is committed. `--peers` puts the same frames through what pymeasure, QCoDeS and
-bluesky record with:
+bluesky record with, and `--write` puts what it prints into docs/explanations/speed.md:
 
-    uv run --no-default-groups --group bench python -m benchmarks.streaming --peers
+    uv run --no-default-groups --group bench python -m benchmarks.streaming --peers --write
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from benchmarks.stream_parts import (
     resident_megabytes,
     slow_down_commits,
 )
+from benchmarks.stream_table import PEERS, text, write_page
 from labctl.documents import decode
 from labctl.store.sqlite import SqliteStore
 from labctl.stream.link import Link
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
     from labctl.documents import Document
     from labctl.stream.outbox import Entry
+
+PAGE = Path(__file__).parents[1] / "docs" / "explanations" / "speed.md"
 
 _RIG = "benchmark"
 _SLOW_DISK_S = 0.005
@@ -72,7 +75,7 @@ def stages(folder: Path, *, n_frames: int, n_points: int) -> dict[str, float]:
     run = list(documents(n_frames, n_points))
     entries: list[Entry] = []
     with (
-        closing(Outbox(folder / "stage-outbox.sqlite")) as outbox,
+        closing(Outbox(folder / "stage-outbox.sqlite", rig=_RIG)) as outbox,
         closing(SqliteStore(folder / "stage-store.sqlite")) as store,
     ):
         spent_s = {
@@ -97,7 +100,8 @@ def end_to_end(
             began_s = time.perf_counter()
             memory = asyncio.run(_send(link, documents(n_frames, n_points), process.pid, n_frames))
             spent_s = time.perf_counter() - began_s
-    return {"points_per_s": n_frames * n_points / spent_s, **memory}
+    n_all = n_frames * n_points
+    return {"points": n_all, "points_per_s": n_all / spent_s, **memory}
 
 
 async def _send(
@@ -125,7 +129,7 @@ def _memory(when: str, recorder_pid: int) -> dict[str, float]:
 def drain(folder: Path, *, n_frames: int, n_points: int) -> dict[str, float]:
     """Return how long an outbox takes to empty once broker and recorder are there."""
     folder.mkdir()
-    with closing(Outbox(folder / "outbox.sqlite")) as outbox:
+    with closing(Outbox(folder / "outbox.sqlite", rig=_RIG)) as outbox:
         for part in _groups(list(documents(n_frames, n_points)), 100):
             outbox.append([entry_of(document) for document in part])
     with mosquitto(folder) as url, recorder(url, folder, extra_s=0.0):
@@ -184,7 +188,11 @@ def measure(*, quick: bool, with_peers: bool) -> dict[str, Any]:
     share = 20 if quick else 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        figures: dict[str, Any] = {"fsync_per_s": fsync_rate(folder)}
+        figures: dict[str, Any] = {"is_quick": quick, "fsync_per_s": fsync_rate(folder)}
+        if with_peers:  # first: one that is not installed is told at once
+            from benchmarks.stream_peers import peers
+
+            figures[PEERS] = peers(n_frames=2_000 // share, n_points=100)
         for n_points, n_frames in ((100, 20_000), (1000, 4_000), (1, 20_000)):
             load = {"n_points": n_points, "n_frames": n_frames // share}
             figures[f"frames of {n_points}"] = {
@@ -199,10 +207,6 @@ def measure(*, quick: bool, with_peers: bool) -> dict[str, Any]:
             folder / "long", n_frames=10_000 // share, n_points=1000
         )
         figures["with 5 ms more for each commit"] = _on_a_slow_disk(folder, share)
-        if with_peers:
-            from benchmarks.stream_peers import peers
-
-            figures["peers, frames of 100, points/s"] = peers(n_frames=2_000 // share, n_points=100)
     return figures
 
 
@@ -211,7 +215,7 @@ def _on_a_slow_disk(folder: Path, share: int) -> dict[str, Any]:
     loads = {
         "frames of 100": (100, 10_000),
         "frames of 1000": (1000, 2_000),
-        "1 point": (1, 10_000),
+        "frames of 1": (1, 10_000),
     }
     whole = {
         title: end_to_end(
@@ -230,24 +234,18 @@ def _in(folder: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=folder))
 
 
-def _print(figures: dict[str, Any], indent: str = "") -> None:
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            print(f"{indent}{name}")
-            _print(value, indent + "  ")
-        else:
-            print(f"{indent}{name:42} {value:14,.1f}" if value == value else f"{indent}{name:42} -")
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a twentieth of everything")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--peers", action="store_true", help="the same through other frameworks")
+    parser.add_argument("--write", action="store_true", help=f"renew the figures in {PAGE.name}")
     options = parser.parse_args()
     figures = measure(quick=options.quick, with_peers=options.peers)
-    print(json.dumps(figures, indent=2)) if options.json else _print(figures)
+    print(json.dumps(figures, indent=2) if options.json else text(figures))
+    if options.write:
+        write_page(PAGE, figures)
 
 
 if __name__ == "__main__":

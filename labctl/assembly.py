@@ -7,7 +7,6 @@ instruments on sockets in scaled time, and on simulated instruments in process i
 from __future__ import annotations
 
 import asyncio
-import os
 import platform
 import sys
 from contextlib import asynccontextmanager
@@ -16,21 +15,22 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from labctl.clock import RunClock, ScaledTimeLoop, VirtualTimeLoop, run_on, utc_now
+from labctl.cancellation import whatever_comes
+from labctl.clock import RunClock, ScaledTimeLoop, VirtualTimeLoop, run_on
 from labctl.documents import Room
 from labctl.errors import BadInputError, LabctlError, NotStartedError, StreamError
 from labctl.request import Prepared, RunRequest, new_run_id, prepare
 from labctl.run.check import CheckedStep, check_plan
-from labctl.run.executor import SAFE_STATE_TIMEOUT_S, Ending, Executor, RunOrder, to_the_end
+from labctl.run.executor import ENDING_ANYWAY, SAFE_STATE_TIMEOUT_S, Ending, Executor, RunOrder
 from labctl.run.resumption import persons_word
 from labctl.run_status import ShownRun
 from labctl.signals import held_signals
-from labctl.store.holder import Holder, held_folder
+from labctl.store.holder import held_folder, this_process
 from labctl.store.reading import open_store
 from labctl.store.sqlite import STORE_NAME
 from labctl.stream.delivery import Delivery, delivery_from
 from labctl.stream.outbox import OutboxLimits
-from labctl.wiring import no_opener, opener_for, simulated_devices, wired_rig
+from labctl.wiring import no_opener, opener_for, simulated_devices, simulated_world, wired_rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
@@ -67,6 +67,7 @@ class RunReport:
 
     `undelivered` says why not every document is in a store; "" if every one is.
     `recorded_elsewhere` names who stores them if that is not the data folder's store; "" if it is.
+    `went_wrong` says what failed after the run's end, such as closing the rig; "" for nothing.
     """
 
     run_id: str
@@ -75,6 +76,7 @@ class RunReport:
     undelivered: str
     store: Path
     recorded_elsewhere: str = ""
+    went_wrong: str = ""
 
 
 def check(request: RunRequest) -> list[CheckedStep]:
@@ -83,7 +85,10 @@ def check(request: RunRequest) -> list[CheckedStep]:
     Raises:
         BadInputError: something is wrong or not allowed; says what.
     """
-    return _checked(request)[1]
+    prepared, steps = _checked(request)
+    if prepared.config.simulation is not None:
+        simulated_world(prepared.config, source=str(request.rig))
+    return steps
 
 
 def _checked(request: RunRequest) -> tuple[Prepared, list[CheckedStep]]:
@@ -104,8 +109,7 @@ def run(request: RunRequest, observer: Callable[[Progress], None]) -> RunReport:
     prepared, _ = _checked(request)
     request.data.mkdir(parents=True, exist_ok=True)
     run_id = request.run_id or new_run_id(prepared.sample.name)
-    holder = Holder(pid=os.getpid(), run_id=run_id, since=utc_now().isoformat())
-    with held_folder(request.data, holder):
+    with held_folder(request.data, this_process(run_id=run_id)):
         delivery = _delivery(prepared)
         report = _run_on(_loop(request), _main(prepared, run_id, delivery.link, observer))
     return replace(report, recorded_elsewhere=delivery.elsewhere)
@@ -170,30 +174,91 @@ async def _main(
     prepared: Prepared, run_id: str, link: Link, observer: Callable[[Progress], None]
 ) -> RunReport:
     """Open the rig, run, make it safe, wait until everything is stored."""
-    executed: _Executed | None = None
-    undelivered = ""
+    course = _Course()
     try:
         # The link first: where it cannot be had, the instruments must not hear from this run.
-        with link:
+        async with link:
             await _check_run_id(prepared, link)
             _check_room(link)
-            async with _open_rig(prepared) as (rig, identities):
-                order = _order(prepared, run_id)
-                shown = ShownRun(link, order, prepared.channel, observer)
-                executed = await _execute(order, prepared, rig, identities, link, shown)
-                shown.end(executed.ending)
-            pending = await link.drain(_DRAIN_TIMEOUT_S)
-            undelivered = f"{pending} documents are not stored yet" if pending else ""
-    except (LabctlError, asyncio.CancelledError) as error:
-        if executed is None:
+            async with _delivered(link, course):
+                await _carry_out(prepared, run_id, link, observer, course)
+    except LabctlError as error:
+        if course.executed is None:
             raise
-        undelivered = str(error) or "stopped before every document was stored"
+        course.undelivered = course.undelivered or str(error)
+    except asyncio.CancelledError:  # of the link's end: files that the next recorder writes
+        if course.executed is None:
+            raise
+    return _report(prepared, course)
+
+
+@dataclass
+class _Course:
+    """How far a run has come, and what went wrong after it: something is said of either.
+
+    `has_begun` from the moment on from which there may be documents.
+    """
+
+    has_begun: bool = False
+    executed: _Executed | None = None
+    undelivered: str = ""
+    went_wrong: str = ""
+
+
+@asynccontextmanager
+async def _delivered(link: Link, course: _Course) -> AsyncGenerator[None]:
+    """Deliver what a run has said, whatever becomes of the body that it is carried out in.
+
+    What fails after the run's end is noted; the run is over, and there is a report to give.
+    """
+    try:
+        yield
+    except LabctlError as error:
+        if course.executed is None:
+            raise
+        course.went_wrong = str(error)
+    finally:
+        if course.has_begun:
+            course.undelivered = await _left_after_drain(link)
+
+
+async def _left_after_drain(link: Link) -> str:
+    """Return why not every document is stored, having waited for that; "" if every one is."""
+    try:
+        pending = await link.drain(_DRAIN_TIMEOUT_S)
+    except LabctlError as error:
+        return str(error)
+    except asyncio.CancelledError:
+        return "stopped before every document was stored"
+    return f"{pending} documents are not stored yet" if pending else ""
+
+
+async def _carry_out(
+    prepared: Prepared,
+    run_id: str,
+    link: Link,
+    observer: Callable[[Progress], None],
+    course: _Course,
+) -> None:
+    """Carry a run out on its rig, which is opened for that and closed again."""
+    async with _open_rig(prepared) as (rig, identities):
+        order = _order(prepared, run_id)
+        shown = ShownRun(link, order, prepared.channel, observer)
+        course.has_begun = True
+        course.executed = await _execute(order, prepared, rig, identities, link, shown)
+        shown.end(course.executed.ending)
+
+
+def _report(prepared: Prepared, course: _Course) -> RunReport:
+    executed = course.executed
+    assert executed is not None  # noqa: S101 - else an error has said why not
     return RunReport(
         run_id=executed.run_id,
         ending=executed.ending,
         duration_s=executed.duration_s,
-        undelivered=undelivered,
+        undelivered=course.undelivered,
         store=prepared.request.data / STORE_NAME,
+        went_wrong=course.went_wrong,
     )
 
 
@@ -236,12 +301,14 @@ async def _open_rig(
     on, and whoever wants the end now wants it off, too.
     """
     rig = wired_rig(prepared, opener_for(prepared, asyncio.get_running_loop()))
-    identities = await to_the_end(rig.open_safe(timeout_s=SAFE_STATE_TIMEOUT_S))
+    identities = await whatever_comes(
+        rig.open_safe(timeout_s=SAFE_STATE_TIMEOUT_S), said=ENDING_ANYWAY
+    )
     try:
         _check_not_cancelled()
         yield rig, identities
     finally:
-        await to_the_end(rig.close())
+        await whatever_comes(rig.close(), said=ENDING_ANYWAY)
 
 
 def _check_not_cancelled() -> None:

@@ -33,6 +33,7 @@ from labctl.quantities import (
     TemperatureK,
     TemperatureRateKPerMin,
     VoltageV,
+    format_si,
 )
 
 if TYPE_CHECKING:
@@ -188,9 +189,10 @@ class RigConfig(Config):
 class SampleConfig(Config):
     """A sample file: the specimen, its geometry and how it was made.
 
-    `active_mass` is that of the active material, `nominal_capacity` what it can hold,
-    `diffusion_length` how far ions go in it (a layer's thickness, a particle's radius), and
-    `reference_potential` the potential of the reference electrode against Li+/Li (Li-In: 0.62 V).
+    `composition` names what varies in a series ("Li/Al"), `active_mass` is that of the active
+    material, `nominal_capacity` what it can hold, `diffusion_length` how far ions go in it (a
+    layer's thickness, a particle's radius), and `reference_potential` the potential of the
+    reference electrode against Li+/Li (Li-In: 0.62 V).
     """
 
     name: Label
@@ -207,10 +209,20 @@ class SampleConfig(Config):
     pressing_pressure: PressurePa | None = None
     stack_pressure: PressurePa | None = None
     relative_density: ShareOfOne | None = None
+    composition: dict[str, float] = Field(default_factory=dict)
     electrodes: str = ""
     operator: str = ""
     notes: str = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _dimensions_are_known(self) -> SampleConfig:
+        for key in ("thickness", "diameter"):
+            value, u_value = getattr(self, key), getattr(self, f"{key}_uncertainty")
+            if value is not None and u_value >= value:
+                given, limit = format_si(u_value, "m"), format_si(value, "m")
+                raise ValueError(f"{key}_uncertainty = {given}: expected less than {key} = {limit}")
+        return self
 
 
 class UserConfig(Config):

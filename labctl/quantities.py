@@ -6,6 +6,7 @@ pint reads the units; it is imported on the first quantity, since it takes a qua
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from math import floor, isfinite, log10
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pint import UnitRegistry
 
 ZERO_CELSIUS_K = 273.15
@@ -100,7 +103,14 @@ def _convert(number: float, written: str, wanted: str) -> float:
         raise ValueError(f"no unit {written!r}") from error
 
 
-def _in(unit: str) -> tuple[BeforeValidator, WithJsonSchema]:
+@dataclass(frozen=True)
+class Unit:
+    """The unit of a field's number, among the field's metadata."""
+
+    name: str
+
+
+def _in(unit: str) -> tuple[BeforeValidator, WithJsonSchema, Unit]:
     """Return what makes a pydantic field read a quantity into `unit`."""
 
     def read(value: object, info: ValidationInfo) -> Any:
@@ -110,7 +120,7 @@ def _in(unit: str) -> tuple[BeforeValidator, WithJsonSchema]:
 
     kind, example = _EXAMPLES[unit]
     schema = {"type": "string", "description": f"{kind}, such as {example!r}"}
-    return BeforeValidator(read), WithJsonSchema(schema)
+    return BeforeValidator(read), WithJsonSchema(schema), Unit(unit)
 
 
 TemperatureK = Annotated[float, *_in("K")]
@@ -128,6 +138,38 @@ MassKg = Annotated[float, *_in("kg")]
 PressurePa = Annotated[float, *_in("Pa")]
 SizeBytes = Annotated[float, *_in("byte")]
 ShareOfOne = Annotated[float, *_in("%")]
+
+
+def written(value: Any, metadata: Iterable[object] = ()) -> str:
+    """Return a field's value as a person writes it in a file: 600.0 s is "10 min".
+
+    Args:
+        value: in the unit of the field.
+        metadata: of the field; its `Unit`, if it has one, tells what the value is.
+    """
+    unit = next((each.name for each in metadata if isinstance(each, Unit)), None)
+    if isinstance(value, bool) or unit is None:
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    match unit:
+        case "K":
+            return f"{celsius(value):g} degC"
+        case "delta_K":
+            return f"{value:g} K"
+        case "%":
+            return f"{100 * value:g} %"
+        case "s":
+            return _written_duration(value)
+        case "K/min":
+            return f"{value:g} K/min"
+        case _:
+            return format_si(value, unit)
+
+
+def _written_duration(seconds: float) -> str:
+    for size_s, name in ((3600.0, "h"), (60.0, "min")):
+        if seconds and seconds % size_s == 0:
+            return f"{seconds / size_s:g} {name}"
+    return f"{seconds:g} s"
 
 
 def format_duration(seconds: float) -> str:

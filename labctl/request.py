@@ -82,7 +82,7 @@ def prepare(request: RunRequest) -> Prepared:
     Raises:
         BadInputError: a file, key or name is wrong; says which and what was expected.
     """
-    protocol = _protocol(request.protocol)
+    protocol = find_protocol(request.protocol)
     config, rig_text = load_rig_and_text(request.rig)
     sample = load(SampleConfig, request.sample) if request.sample else SampleConfig(name="unnamed")
     prepared = Prepared(
@@ -99,8 +99,12 @@ def prepare(request: RunRequest) -> Prepared:
     return prepared
 
 
-def _protocol(name: str) -> Protocol[Any]:
-    """Return a registered protocol, or the PROTOCOL of a script of the user's own."""
+def find_protocol(name: str) -> Protocol[Any]:
+    """Return a registered protocol, or the PROTOCOL of a script of the user's own.
+
+    Raises:
+        BadInputError: there is none.
+    """
     is_script = name.endswith(".py")
     found: Any = (
         registry.load_file(Path(name), "PROTOCOL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from labctl.documents import Reason
@@ -31,7 +32,7 @@ class ShownRun:
         """Show progress; how often it is published is the link's affair."""
         self._now = progress
         self._link.show(self._channel, self._status(ChannelState.RUNNING))
-        self._observer(progress)
+        self._observer(replace(progress, trouble=self._link.trouble))
 
     def end(self, ending: Ending) -> None:
         """Show how the run ended."""

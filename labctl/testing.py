@@ -1,4 +1,6 @@
-"""Dialogue tests of drivers: (command, reply) pairs instead of an instrument.
+"""Tests of a site's own parts: a protocol on simulated instruments, a driver in a dialogue.
+
+A driver's dialogue is of (command, reply) pairs instead of an instrument.
 
 The pairs are those of `pymeasure.test.expected_protocol`: `("KRDG? A", "+295.123")` is a question
 and its answer, `("e", None)` a command that nothing answers, `(None, "P...")` a line that comes
@@ -22,8 +24,10 @@ from labctl.instruments.transport import LineTransport, LinkSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+    from pathlib import Path
 
     from labctl.clock import ParkingLot
+    from labctl.store.reading import StoredRun
 
     Pairs = Sequence[tuple[str | None, str | None]]
 
@@ -151,3 +155,40 @@ async def expected_dialogue(
     for transport in transports:
         if transport.unread:
             raise AssertionError(f"the driver did not read {transport.unread!r}")
+
+
+def simulate(
+    protocol: str | Path,
+    *,
+    folder: Path,
+    parameters: Mapping[str, Any] | None = None,
+    rig: Path | None = None,
+    sample: Path | None = None,
+) -> StoredRun:
+    """Return a run of a protocol on simulated instruments, carried out in virtual time.
+
+    Args:
+        protocol: a registered name, or the path of a script.
+        folder: an empty one, for the run's data.
+        parameters: as a file gives them, quantities with their units.
+        rig: with a simulated world; without one, a pellet of the demonstration in its chamber.
+        sample: the sample file; without one, that pellet's.
+
+    Raises:
+        BadInputError: something is wrong or not allowed.
+    """
+    from labctl import assembly
+    from labctl.demo_bench import write_bench
+    from labctl.store.reading import open_store
+
+    bench = write_bench("alocl", folder / "bench")
+    request = assembly.RunRequest(
+        protocol=str(protocol),
+        rig=rig or bench / "rig.toml",
+        sample=sample or bench / "sample.toml",
+        parameters=parameters or {},
+        data=folder / "data",
+        is_simulated=True,
+    )
+    report = assembly.run(request, lambda _: None)
+    return open_store(report.store).run(report.run_id)

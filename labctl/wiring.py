@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from labctl.clock import VirtualTimeLoop
-from labctl.config import read_toml
 from labctl.errors import BadInputError
 from labctl.instruments import registry
 from labctl.instruments.in_process import InProcessTransport
@@ -67,20 +66,26 @@ def simulated_devices(config: RigConfig, *, source: str) -> dict[str, WireDevice
     Raises:
         BadInputError: the rig file names no world, or an instrument has no simulator.
     """
-    if config.simulation is None:
-        message = "missing; simulated instruments need a world to measure, for example"
-        raise BadInputError(f'{source}: simulation: {message} [simulation] world = "world.toml"')
-    world_path = config.simulation.world
-    read_toml(world_path)
-    kind: Any = registry.find("labctl.worlds", "pellet-bench", source=f"{source}: simulation")
-    try:
-        world = kind.from_toml(world_path)
-    except ValueError as error:
-        raise BadInputError(str(error)) from error
+    world = simulated_world(config, source=source)
     return {
         name: _simulator(world, name, instrument, source)
         for name, instrument in config.instruments.items()
     }
+
+
+def simulated_world(config: RigConfig, *, source: str) -> Any:
+    """Return the world that a rig's simulated twins measure; errors as for `simulated_devices`."""
+    if config.simulation is None:
+        message = "missing; simulated instruments need a world to measure, for example"
+        raise BadInputError(f'{source}: simulation: {message} [simulation] world = "world.toml"')
+    path = config.simulation.world
+    if not path.is_file():
+        raise BadInputError(f"{source}: simulation.world = {str(path)!r}: no such file")
+    kind: Any = registry.find("labctl.worlds", "pellet-bench", source=f"{source}: simulation")
+    try:
+        return kind.from_toml(path)
+    except (ValueError, OSError) as error:
+        raise BadInputError(str(error)) from error
 
 
 def _simulator(world: Any, name: str, instrument: InstrumentConfig, source: str) -> WireDevice:

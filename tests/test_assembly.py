@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from labctl import assembly
 from labctl.clock import ScaledTimeLoop, run_on
-from labctl.errors import BadInputError
+from labctl.documents import Reason
+from labctl.errors import BadInputError, InstrumentError, StreamError
 from labctl.instruments.serving import DeviceServer
+from labctl.run.progress import Progress
+from labctl.run_status import ShownRun
+from labctl.store.reading import open_store
+from labctl.stream.delivery import waiting_in
+from labctl.stream.link import Link
+from labctl_drivers.lakeshore_336 import LakeShore336
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from typing import Any
 
 
 def request(folder: Path, **changes: Any) -> assembly.RunRequest:
@@ -79,6 +85,70 @@ def test_a_run_id_is_used_once(
     (twice.data / "outbox.sqlite").unlink()
     with pytest.raises(BadInputError, match="run_id = 'once'"):
         assembly.run(twice, lambda _: None)
+
+
+def test_what_is_wrong_with_the_data_is_part_of_the_progress(
+    tmp_path, write_bench, quick, monkeypatch
+) -> None:
+    monkeypatch.setattr("labctl.stream.announcer._LOOK_S", 0.02)
+    order = assembly._order(
+        assembly.prepare(request(write_bench(tmp_path), parameters=quick)), "run-1"
+    )
+    nobody = "mqtt://127.0.0.1:1"
+    seen: list[Progress] = []
+    with Link(outbox_path=tmp_path / "outbox.sqlite", rig="bench", mqtt=nobody) as link:
+        link.report_trouble("publisher", "not confirmed")
+        shown = ShownRun(link, order, "cell-1", seen.append)
+        while not seen or not seen[-1].trouble:
+            shown(Progress(step="eis"))
+    assert seen[-1].step == "eis"
+    assert "publisher: not confirmed" in seen[-1].trouble
+
+
+def fail_after(kind: type, name: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a method of a class raise an error once it has done its work."""
+    method = getattr(kind, name)
+
+    async def awaited(self: Any, *args: Any) -> None:
+        await method(self, *args)
+        raise error
+
+    def called(self: Any, *args: Any) -> None:
+        method(self, *args)
+        raise error
+
+    is_async = asyncio.iscoroutinefunction(method)
+    monkeypatch.setattr(kind, name, awaited if is_async else called)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "error"),
+    [
+        (LakeShore336, "close", InstrumentError("stage", "does not let go")),
+        (ShownRun, "end", StreamError("the status cannot be shown")),
+    ],
+)
+def test_what_fails_after_the_end_of_a_run_is_told_and_every_document_stored(
+    tmp_path, write_bench, quick, monkeypatch, kind, name, error
+) -> None:
+    fail_after(kind, name, error, monkeypatch)
+    run = request(write_bench(tmp_path), parameters=quick, is_simulated=True)
+    report = assembly.run(run, lambda _: None)
+    assert (report.ending.reason, report.undelivered) == (Reason.COMPLETED, "")
+    assert report.went_wrong == str(error)
+    assert open_store(run.data).run(report.run_id).outcome == "completed"
+    assert waiting_in(run.data).n_documents == 0
+
+
+def test_before_an_error_of_any_other_kind_is_raised_every_document_is_stored(
+    tmp_path, write_bench, quick, monkeypatch
+) -> None:
+    fail_after(LakeShore336, "close", OSError("no such port"), monkeypatch)
+    run = request(write_bench(tmp_path), parameters=quick, is_simulated=True)
+    with pytest.raises(OSError, match="no such port"):
+        assembly.run(run, lambda _: None)
+    assert open_store(run.data).run().outcome == "completed"
+    assert waiting_in(run.data).n_documents == 0
 
 
 @pytest.mark.parametrize(

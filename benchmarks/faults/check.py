@@ -85,7 +85,7 @@ def committed(outbox: Path, run_id: str) -> Committed:
         source = outbox.with_name(outbox.name + suffix)
         if source.exists():
             shutil.copyfile(source, copy.with_name(copy.name + suffix))
-    with closing(Outbox(copy)) as opened:
+    with closing(Outbox(copy, rig="")) as opened:
         return Committed(last_seq=opened.last_seq(run_id))
 
 

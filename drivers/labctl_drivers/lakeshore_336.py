@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 from pydantic import BaseModel, ConfigDict
 from pyvisa.constants import Parity, StopBits
 
+from labctl.cancellation import to_the_end
 from labctl.errors import (
     DeviceError,
     InstrumentError,
@@ -24,7 +25,7 @@ from labctl.errors import (
     UnreachableError,
     WrongInstrumentError,
 )
-from labctl.instruments.attempts import again, to_the_end
+from labctl.instruments.attempts import again
 from labctl.instruments.limits import check_limit
 from labctl.instruments.techniques import Identity, StageLimits, StageReading
 from labctl.instruments.transport import LinkSettings

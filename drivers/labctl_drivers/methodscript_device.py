@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from labctl.cancellation import to_the_end
 from labctl.errors import DeviceError, InstrumentError, ReplyError, ReplyTimeoutError
-from labctl.instruments.attempts import again, to_the_end, within
+from labctl.instruments.attempts import again, within
 from labctl_drivers.methodscript_errors import ScriptError, find_error
 from labctl_drivers.methodscript_packets import Packet, parse_packet
 

@@ -2,13 +2,17 @@
 
 Electrodes that block the ions take up charge as a constant phase element does, with a current that
 falls as t^-n; what stays is the electrons'. Its value is known long before the sum is steady.
+
+They remember: every earlier step goes on decaying beneath the present one. After an hour at 1 V and
+half an hour at 0 V as much as a tenth of the current at 0.2 V is left of that, so the earlier steps
+belong into the model.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,17 +21,32 @@ from scipy.optimize import minimize_scalar
 
 from labctl.errors import AnalysisError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 FloatArray = NDArray[np.float64]
 
 STEADY_DRIFT_PER_HOUR = 0.05
 _HOUR_S = 3600.0
-_EXPONENTS = (0.05, 0.99)
+_EXPONENTS = (0.2, 0.99)
 _FEWEST = 12
 # The first moments hold what is no t^-n: the pellet's own relaxation, ranges that are changed.
 _FIRST_SHARES = (0.02, 0.1, 0.3)
 _WHITE = 1.3  # times the noise that residuals may scatter and still be noise
 _LATE = 2 / 3  # the drift is that of the last third
+_EVIDENCE = 3.0  # one more than the two parameters ask for: a decay by chance has no certain n
 _COVERAGE = 2.0  # standard uncertainties
+
+
+@dataclass(frozen=True)
+class PotentialStep:
+    """A step of the potential: how high, and how long before the hold that is looked at."""
+
+    step_v: float
+    before_s: float = 0.0
+
+
+UNIT_STEP = (PotentialStep(1.0),)
 
 
 class Drift(BaseModel):
@@ -72,8 +91,8 @@ class SteadyCurrent(BaseModel):
     Attributes:
         potential_v: the mean measured potential.
         current_a, u_current_a: I_inf and its standard uncertainty, which holds that of the decay.
-        decay_a, exponent: a (the decaying current after 1 s) and n; None where the data show no
-            decay and I_inf is a mean.
+        decay_a_per_v, exponent: a (the decaying current 1 s after a step of 1 V) and n; None where
+            the data show no decay and I_inf is a mean.
         noise_a: standard deviation of one point.
         drift: how the current still moves at the end.
         duration_s: how long it was held.
@@ -84,7 +103,7 @@ class SteadyCurrent(BaseModel):
     potential_v: float
     current_a: float
     u_current_a: Annotated[float, Field(ge=0)]
-    decay_a: float | None
+    decay_a_per_v: float | None
     exponent: float | None
     noise_a: float
     drift: Drift
@@ -124,8 +143,9 @@ def fit_steady_current(
     current_a: ArrayLike,
     *,
     u_current_a: ArrayLike | None = None,
+    steps: Sequence[PotentialStep] = UNIT_STEP,
 ) -> SteadyCurrent:
-    """Return the current that stays, from I_inf + a t^-n with 0 < n < 1.
+    """Return the current that stays, from I_inf + a sum over steps of step (t + before)^-n, n < 1.
 
     The fit begins after the first 2 % of the hold, or later if what comes first is no t^-n; where
     the data show no decay I_inf is the mean of the last third.
@@ -136,6 +156,7 @@ def fit_steady_current(
         current_a: measured, shape (n_points,).
         u_current_a: noise of each point up to a common factor, shape (n_points,), such as its
             current range; the factor is taken from the scatter.
+        steps: this hold's own step, and the earlier ones that still decay beneath it.
 
     Raises:
         AnalysisError: fewer than 12 points, times that do not rise, or an uncertainty that is not
@@ -145,7 +166,8 @@ def fit_steady_current(
     if points.size < _FEWEST:
         raise AnalysisError(f"{points.size} points: a decay needs {_FEWEST}")
     drift = drift_of(elapsed_s, current_a, u_current_a)
-    decay, used, is_white = _begun_late_enough(points)
+    moving = tuple(step for step in steps if step.step_v) or UNIT_STEP
+    decay, used, is_white = _begun_late_enough(points, moving)
     warnings = () if is_white else ("the decay is no power of time: u(I_inf) is a lower bound",)
     has_decay = decay.is_better_than(_constant(used))
     potential = np.asarray(potential_v, dtype=np.float64)
@@ -156,7 +178,7 @@ def fit_steady_current(
         u_current_a=decay.u_i_inf_a
         if has_decay
         else math.hypot(drift.u_mean_a, drift.u_slope_a_per_h / _HOUR_S * points.t_s[-1] / 6),
-        decay_a=decay.amplitude_a if has_decay else None,
+        decay_a_per_v=decay.amplitude_a if has_decay else None,
         exponent=decay.exponent if has_decay else None,
         noise_a=used.noise_a(),
         drift=drift,
@@ -250,50 +272,58 @@ class _Decay:
         return math.sqrt(self.chi2 / (self.n_points - 3))
 
     def is_better_than(self, constant: _Line) -> bool:
-        """Return whether the decay is worth its two parameters (Bayesian information)."""
+        """Return whether the decay is worth its parameters (Bayesian information; in doubt not)."""
         gain = self.n_points * math.log(constant.chi2 / self.chi2) if self.chi2 > 0 else math.inf
-        return gain > 2 * math.log(self.n_points)
+        return gain > _EVIDENCE * math.log(self.n_points)
 
 
-def _begun_late_enough(points: _Points) -> tuple[_Decay, _Points, bool]:
+def _begun_late_enough(
+    points: _Points, steps: tuple[PotentialStep, ...]
+) -> tuple[_Decay, _Points, bool]:
     """Return the fit, the points that it is of, and whether it leaves nothing but noise."""
     best: tuple[_Decay, _Points, bool] | None = None
     for share in _FIRST_SHARES:
         used = points.after(share)
         if used.size < _FEWEST:
             break
-        decay = _fit_decay(used)
+        decay = _fit_decay(used, steps)
         best = decay, used, decay.spread <= _WHITE * used.scale()
         if best[2]:
             return best
     if best is None:
-        return _fit_decay(points), points, False
+        return _fit_decay(points, steps), points, False
     return best
 
 
-def _fit_decay(points: _Points) -> _Decay:
+def _fit_decay(points: _Points, steps: tuple[PotentialStep, ...]) -> _Decay:
     """Return the least-squares decay: for each exponent the rest is linear."""
-    # Powers of t over the last time: columns of size 1, whatever the time.
-    last_s = points.t_s[-1]
-    x = points.t_s / last_s
+    # In units of the last time: powers near 1, whatever the time.
+    last_s = float(points.t_s[-1])
+    ages = [((points.t_s + step.before_s) / last_s, step.step_v) for step in steps]
+
+    def shape(exponent: float) -> FloatArray:
+        return sum((step_v * age**-exponent for age, step_v in ages), np.zeros(points.size))
 
     def line(exponent: float) -> _Line:
-        return _linear(points, np.column_stack((np.ones_like(x), x**-exponent)))
-
-    grid = np.linspace(*_EXPONENTS, 12)
-    start = int(np.argmin([line(n).chi2 for n in grid]))
-    bounds = grid[max(0, start - 1)], grid[min(grid.size - 1, start + 1)]
+        return _linear(points, np.column_stack((np.ones(points.size), shape(exponent))))
 
     def chi2(exponent: float) -> float:
         return line(exponent).chi2
 
-    found = minimize_scalar(chi2, bounds=bounds, method="bounded")
+    grid = np.linspace(*_EXPONENTS, 12)
+    start = int(np.argmin([chi2(n) for n in grid]))
+    bounds = grid[max(0, start - 1)], grid[min(grid.size - 1, start + 1)]
+    found: Any = minimize_scalar(chi2, bounds=bounds, method="bounded")
     exponent = float(found.x)
     best = line(exponent)
     i_inf, scaled = best.values
-    power = x**-exponent
-    design = np.column_stack((np.ones_like(x), power, -scaled * power * np.log(x)))
-    tangent = _linear(_Points(points.t_s, points.i_a - scaled * power, points.u), design)
+    turned = sum(
+        (-scaled * step_v * age**-exponent * np.log(age) for age, step_v in ages),
+        np.zeros(points.size),
+    )
+    design = np.column_stack((np.ones(points.size), shape(exponent), turned))
+    left_a = points.i_a - scaled * shape(exponent)
+    tangent = _linear(_Points(points.t_s, left_a, points.u), design)
     return _Decay(
         i_inf_a=float(i_inf),
         u_i_inf_a=tangent.u(0),

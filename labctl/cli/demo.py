@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,16 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labctl.cli.options import Data, Json
+from labctl.demo_bench import NAMES, write_bench
 from labctl.errors import LabctlError
 
 if TYPE_CHECKING:
     from labctl.assembly import RunReport
     from labctl.store.reading import StoredRun
-
-_PELLETS = ("alocl", "licl", "lialcl4")
-_FILES = ("rig.toml", "sample.toml", "world.toml", "parameters.toml")
-# The demonstration's files are data of a package that the core must not import.
-_PACKAGE = "labctl_simulators.demo"
 
 
 class DemoError(LabctlError):
@@ -59,7 +54,7 @@ def demo(
 
     data_folder = data or default_data()
     demo_folder = folder or data_folder / "demo"
-    pellets = [_measure(name, data_folder, demo_folder, quiet=json) for name in _PELLETS]
+    pellets = [_measure(name, data_folder, demo_folder, quiet=json) for name in NAMES]
     store = open_store(pellets[0].report.store)
     stored = [store.run(pellet.report.run_id) for pellet in pellets]
     picture = demo_folder / "demo.png"
@@ -77,7 +72,7 @@ def _measure(name: str, data: Path, demo_folder: Path, *, quiet: bool) -> _Pelle
     from labctl.config import read_toml
 
     began_s = perf_counter()
-    own = _written_files(name, demo_folder / name)
+    own = write_bench(name, demo_folder / name)
     request = assembly.RunRequest(
         protocol="temperature_eis",
         rig=own / "rig.toml",
@@ -91,15 +86,6 @@ def _measure(name: str, data: Path, demo_folder: Path, *, quiet: bool) -> _Pelle
     if report.ending.reason.exit_status != "success" or report.undelivered:
         raise DemoError(f"run {report.run_id} {report.ending.reason}: {report.ending.message}")
     return _Pellet(own, report, perf_counter() - began_s)
-
-
-def _written_files(name: str, folder: Path) -> Path:
-    """Write one pellet's files where the user can look at them and start from them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in _FILES:
-        with as_file(files(_PACKAGE) / name / file) as path:
-            (folder / file).write_bytes(path.read_bytes())
-    return folder
 
 
 def _truth(pellet: _Pellet) -> tuple[float, float]:

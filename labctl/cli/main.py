@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labctl.cli import data, delivery, demo, instruments, recorder, spectra, watch
+from labctl.cli import data, delivery, demo, instruments, protocols, recorder, spectra, watch
 from labctl.cli import run as run_commands
 from labctl.errors import LabctlError
 
@@ -42,6 +42,13 @@ app.command(rich_help_panel="Measure")(run_commands.run)
 app.command(rich_help_panel="Measure")(run_commands.check)
 app.command(rich_help_panel="Measure")(run_commands.resume)
 app.command(rich_help_panel="Measure")(instruments.sim)
+app.command(rich_help_panel="Experiments")(protocols.protocols)
+app.add_typer(
+    protocols.app,
+    name="new",
+    help="Begin a protocol of your own: a script that runs, and its test.",
+    rich_help_panel="Experiments",
+)
 app.add_typer(recorder.app, name="recorder", rich_help_panel="Record")
 app.command(rich_help_panel="Record")(delivery.drain)
 app.command(rich_help_panel="Record")(delivery.verify)

@@ -56,12 +56,18 @@ def _falling_silent() -> Generator[None, None, None]:
 
 
 class _LineObserver:
-    """Writes a line whenever a step begins."""
+    """Writes a line whenever a step begins, and when a trouble with the data begins or ends."""
 
     def __init__(self) -> None:
         self._step = ""
+        self._trouble = ""
 
     def __call__(self, progress: Progress) -> None:
+        if progress.trouble != self._trouble:
+            self._trouble = progress.trouble
+            line = f"warning: {self._trouble}" if self._trouble else "all is well again"
+            with _falling_silent():
+                sys.stderr.write(f"labctl: {line}\n")
         if progress.step == self._step:
             return
         self._step = progress.step
@@ -90,6 +96,7 @@ def _table(progress: Progress) -> Table:
     """Return the progress as a table of two columns."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
+    from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     done_s, left_s = progress.elapsed_s, progress.time_left_s
@@ -97,6 +104,8 @@ def _table(progress: Progress) -> Table:
     table.add_row("", ProgressBar(total=max(done_s + left_s, 1.0), completed=done_s, width=40))
     table.add_row("temperature", _temperature(progress))
     table.add_row("last point", point_text(progress.last_point))
+    if progress.trouble:
+        table.add_row("trouble", Text(progress.trouble, style="bold yellow"))
     table.add_row("time left", f"{format_duration(left_s)} (running {format_duration(done_s)})")
     return table
 

@@ -139,7 +139,7 @@ async def _record(store_path: Path, address: BrokerAddress, recorder_id: str, ri
     with (
         signals_call(stopping.set),
         recording(
-            store_path, address, recorder_id=recorder_id, rig=rig, client_id=client_id, tell=_say
+            store_path, address, recorder_id=recorder_id, rigs=[rig], client_id=client_id, tell=_say
         ) as work,
     ):
         _say(f"recorder {recorder_id} records into {store_path}")
@@ -154,11 +154,11 @@ def _say(line: str) -> None:
 
 def _status_data(found: Overview) -> dict[str, Any]:
     """Return what `recorder status --json` prints."""
-    holder = found.recorder
+    lessee = found.recorder
     return {
         "store": str(found.path),
         "n_bytes": found.n_bytes,
-        "recorder": holder._asdict() if holder else None,
+        "recorder": lessee._asdict() if lessee else None,
         "runs": [asdict(run) for run in found.runs],
         "quarantine": [
             {name: value for name, value in asdict(line).items() if name != "line"}
@@ -185,12 +185,12 @@ def _print_status(found: Overview) -> None:
 
 
 def _recorder_text(found: Overview) -> str:
-    holder = found.recorder
-    if holder is None:
+    lessee = found.recorder
+    if lessee is None:
         return "nobody has recorded into this store yet"
-    since = f"since {holder.since}"
+    since = f"since {lessee.since}"
     state = {True: f"at work {since}", False: f"not at work; was {since}", None: since}
-    return f"{holder}, {state[holder.is_alive]}"
+    return f"{lessee}, {state[lessee.is_alive]}"
 
 
 def _run_text(run: RecordedRun) -> str:

@@ -85,8 +85,9 @@ def run(
 
 
 def exit_code(report: RunReport) -> int:
-    """Return 0 for a run that is complete and stored, else 1."""
-    return 0 if report.ending.reason.exit_status == "success" and not report.undelivered else 1
+    """Return 0 for a run that is complete and stored, and ended in order, else 1."""
+    is_success = report.ending.reason.exit_status == "success"
+    return 0 if is_success and not report.undelivered and not report.went_wrong else 1
 
 
 def check(
@@ -171,6 +172,8 @@ def _tell(report: RunReport, *, json: bool) -> None:
         return
     if report.ending.unsafe:
         typer.secho(f"labctl: {report.ending.message}", fg="red", bold=True, err=True)
+    if report.went_wrong:
+        typer.echo(f"labctl: error: after the run's end: {report.went_wrong}", err=True)
     if report.undelivered or report.recorded_elsewhere:
         _tell_where_it_is(report)
         return
@@ -207,6 +210,7 @@ def _report_data(report: RunReport) -> dict[str, Any]:
         "duration_s": report.duration_s,
         "undelivered": report.undelivered,
         "recorded_elsewhere": report.recorded_elsewhere,
+        "went_wrong": report.went_wrong,
         "store": str(report.store),
     }
 
@@ -219,7 +223,7 @@ def _print_steps(steps: list[CheckedStep]) -> None:
     from labctl.quantities import celsius, format_duration
 
     table = Table(title="What this run will do")
-    for heading in ("step", "begins after", "takes about", "temperature", "points", ""):
+    for heading in ("step", "begins after", "takes about", "temperature", "points", "note"):
         table.add_column(heading, justify="right" if heading in {"points"} else "left")
     for step in steps:
         at = "" if step.temperature_k is None else f"{celsius(step.temperature_k):.1f} degC"

@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from labctl.cli.result_views import result_tables
 from labctl.documents import OUTPUTS_OFF
 from labctl.quantities import celsius, format_duration, si_with_uncertainty, with_uncertainty
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from labctl.store.reading import RunSummary, StoredRun
 
+_NO_RESULTS = {"step", "fit", "arrhenius", "pause"}  # or shown in their own way
 _STYLES = {"completed": "green", "running": "cyan", "interrupted": "yellow"}
 
 
@@ -60,8 +62,18 @@ def run_data(run: StoredRun) -> dict[str, Any]:
         "parameters": run.start.get("parameters", {}),
         "streams": {stream: run.units(stream) for stream in run.streams()},
         "fits": [event["data"] for event in run.events("fit")],
+        "results": _results(run),
         "arrhenius": next((event["data"] for event in run.events("arrhenius")), None),
         "stop": run.stop,
+    }
+
+
+def _results(run: StoredRun) -> dict[str, list[Mapping[str, Any]]]:
+    """Return what the protocol recorded, by stream."""
+    return {
+        stream: [event["data"] for event in run.events(stream)]
+        for stream in run.event_streams()
+        if stream not in _NO_RESULTS
     }
 
 
@@ -88,6 +100,8 @@ def print_run(run: StoredRun) -> None:
     for event in run.events("arrhenius"):
         for line in arrhenius_lines(event["data"]):
             out.print(line, highlight=False)
+    for table in result_tables(_results(run)):
+        out.print(table)
 
 
 def _safety(instrument: str, state: str) -> str:

@@ -139,7 +139,7 @@ def _temperature(said: ChannelStatus) -> Text:
     now, wanted = celsius(said.temperature_k or 0.0), celsius(said.setpoint_k or 0.0)
     away = now - wanted
     return Text.assemble(
-        (f"{now:.2f} degC", "bold"), f", setpoint {wanted:.2f} degC ({away:+.2f} K)"
+        (f"{now:.2f} degC", "bold"), f", setpoint {wanted:.2f} degC ({away:+z.2f} K)"
     )
 
 

@@ -42,7 +42,7 @@ def read_text_file(path: Path) -> TextFile:
         FileFormatError: not a file, too large, empty, or not text.
     """
     if not path.is_file():
-        raise FileFormatError(f"{path}: there is no such file")
+        raise FileFormatError(f"{path}: no such file")
     try:
         if path.stat().st_size > _LARGEST_BYTES:
             raise FileFormatError(f"{path}: larger than 100 MB, which is no spectrum")

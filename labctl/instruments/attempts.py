@@ -1,19 +1,17 @@
-"""Work on an instrument that is tried again, bounded in time, or carried to its end."""
+"""Work on an instrument that is tried again, or bounded in time."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from labctl.errors import InstrumentError, ReplyTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 _T = TypeVar("_T")
-_log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 
@@ -42,20 +40,3 @@ async def within(duration_s: float, name: str) -> AsyncGenerator[None, None]:
         if not scope.expired():
             raise
         raise ReplyTimeoutError(name, f"not done within {duration_s:g} s") from error
-
-
-async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await work that a cancellation of the caller must not stop; then let it take its course."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is None:
-        return task.result()
-    failure = task.exception()
-    if failure is not None:
-        _log.error("%s", failure)
-    raise cancelled from failure

@@ -12,9 +12,10 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from labctl.cancellation import to_the_end
 from labctl.clock import ParkingLot, VirtualTimeLoop
 from labctl.errors import InstrumentError, ReplyError, ReplyTimeoutError, UnreachableError
-from labctl.instruments.attempts import again, to_the_end
+from labctl.instruments.attempts import again
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -151,3 +151,15 @@ class CanCp(HasCell, Protocol):
     def cp(self, parameters: Cp) -> AsyncGenerator[Frame, None]:
         """Yield frames with the columns of `Cp.UNITS`; ends and errors as `CanEis.eis`."""
         ...
+
+
+CAPABILITY_OF: dict[str, type] = {
+    "eis": CanEis,
+    "geis": CanGeis,
+    "ocp": CanOcp,
+    "lsv": CanLsv,
+    "cv": CanCv,
+    "ca": CanCa,
+    "cp": CanCp,
+}
+"""What a potentiostat must offer for a technique, by its NAME, which is also the method's."""

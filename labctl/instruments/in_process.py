@@ -95,7 +95,7 @@ class InProcessTransport(LineTransport):
             if data or now_s >= end_s:
                 return data
             due_s = self._device.next_due_s()
-            until_s = end_s if due_s is None else min(max(due_s, now_s + _LATENCY_S), end_s)
+            until_s = end_s if due_s is None else min(max(due_s, now_s) + _LATENCY_S, end_s)
             if not self._lot.park(self._loop, until_s):
                 return b""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
@@ -44,10 +45,10 @@ def load_file(path: Path, attribute: str) -> Any:
     Raises:
         BadInputError: no such file, it cannot be imported, or it has no such object.
     """
-    spec = spec_from_file_location(path.stem, path)
+    spec = spec_from_file_location(f"labctl_script_{path.stem}", path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise BadInputError(f"{path}: no such file")
-    module = module_from_spec(spec)
+    module = sys.modules[spec.name] = module_from_spec(spec)  # where pydantic looks for names
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's script raises while it is imported

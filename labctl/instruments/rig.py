@@ -18,6 +18,8 @@ from labctl.errors import (
 from labctl.instruments import registry
 from labctl.instruments.bus import Connection
 from labctl.instruments.capabilities import Driver, HasCell, TemperatureStage
+from labctl.instruments.transport import check_address
+from labctl.quantities import celsius
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -96,6 +98,7 @@ class Rig:
         instrument = self._config.instruments[name]
         where = f"{self._source}: instruments.{name}"
         kind: Any = registry.find("labctl.drivers", instrument.driver, source=f"{where}.driver")
+        check_address(instrument.address, where=f"{where}.address")
         settings = validate(kind.Settings, instrument.settings, source=f"{where}.settings")
         return kind(Connection(name, self._opener_for(name, instrument)), settings)
 
@@ -120,6 +123,7 @@ class Rig:
         stage_file = self._instrument_limits(self._stage_name, StageLimitsConfig)
         cell_file = self._instrument_limits(self._potentiostat_name, PotentiostatLimitsConfig)
         own, cell = stage.limits, potentiostat.limits
+        self._check_guard(own.temperature_k[1], stage_file.temperature_max)
         return Limits(
             temperature_k=_tightest(
                 own.temperature_k, stage_file.temperature_min, stage_file.temperature_max
@@ -136,6 +140,15 @@ class Rig:
             interval_s=cell.interval_s,
             cooling=self._config.instruments[self._stage_name].cooling,
         )
+
+    def _check_guard(self, own_k: float, allowed_k: float | None) -> None:
+        """Refuse a rig that allows setpoints at which the stage's own guard cuts the heater off."""
+        if allowed_k is not None and allowed_k > own_k:
+            where = f"{self._source}: instruments.{self._stage_name}.limits.temperature_max"
+            raise BadInputError(
+                f"{where} = {celsius(allowed_k):g} degC: expected at most {celsius(own_k):g} degC, "
+                "where the instrument, or a guard in its settings, ends"
+            )
 
     def _instrument_limits(self, name: str, model: type[Any]) -> Any:
         source = f"{self._source}: instruments.{name}.limits"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pymeasure.adapters import Adapter
 
-from labctl.errors import ReplyError, ReplyTimeoutError, UnreachableError
+from labctl.errors import BadInputError, ReplyError, ReplyTimeoutError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -46,6 +46,20 @@ class LinkSettings:
     reply_timeout_s: float = MAX_BLOCK_S
     min_gap_s: float = 0.0
     serial: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def check_address(address: str, *, where: str) -> None:
+    """Raise BadInputError unless an address is one that VISA can open; nothing is opened."""
+    from pyvisa.rname import InvalidResourceName, ResourceName
+
+    expected = "expected a VISA address, such as ASRL3::INSTR or TCPIP::192.168.0.12::7777::SOCKET"
+    try:
+        parsed = ResourceName.from_string(address)
+    except InvalidResourceName as error:
+        raise BadInputError(f"{where} = {address!r}: {expected}") from error
+    port = getattr(parsed, "port", "0")
+    if not port.isdecimal():
+        raise BadInputError(f"{where} = {address!r}: its port is no number; {expected}")
 
 
 class LineTransport(Adapter):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labctl.errors import BadInputError, LimitError
+from labctl.instruments.capabilities import CAPABILITY_OF
 from labctl.run.limits import check_rate, check_technique, check_temperature
 
 if TYPE_CHECKING:
@@ -43,19 +44,24 @@ def check_plan(
     limits = rig.channel.limits
     steps = protocol.plan(parameters, sample)
     for step in steps:
+        if step.technique is not None:
+            _check_capability(f"step {step.key}", CAPABILITY_OF[step.technique.NAME], rig)
         _check_step(step, limits)
     return timed(steps, limits)
 
 
 def check_capabilities(protocol: Protocol[Any], rig: Rig) -> None:
     """Raise BadInputError unless the channel can do what a protocol asks of it."""
-    potentiostat = rig.channel.potentiostat
     for capability in protocol.capabilities:
-        if not isinstance(potentiostat, capability):
-            raise BadInputError(
-                f"{protocol.name} needs {capability.__name__}, which the potentiostat of channel "
-                f"{rig.channel.name!r} does not offer"
-            )
+        _check_capability(protocol.name, capability, rig)
+
+
+def _check_capability(what: str, capability: type, rig: Rig) -> None:
+    if not isinstance(rig.channel.potentiostat, capability):
+        raise BadInputError(
+            f"{what} needs {capability.__name__}, which the potentiostat of channel "
+            f"{rig.channel.name!r} does not offer"
+        )
 
 
 def _check_step(step: PlannedStep, limits: Limits) -> None:
@@ -76,7 +82,7 @@ def timed(steps: Sequence[PlannedStep], limits: Limits) -> list[CheckedStep]:
     begins_s, at_k = 0.0, math.nan
     for step in steps:
         extra_s = _extra_cooling_s(step, at_k, limits.cooling)
-        duration_s = step.expected_duration_s + extra_s
+        duration_s = min(step.expected_duration_s + extra_s, step.longest_s)
         checked.append(
             CheckedStep(
                 key=step.key,
@@ -85,12 +91,21 @@ def timed(steps: Sequence[PlannedStep], limits: Limits) -> list[CheckedStep]:
                 duration_s=duration_s,
                 temperature_k=step.temperature_k,
                 expected_points=step.technique.expected_points if step.technique else 0,
-                note="limited by passive cooling" if extra_s else "",
+                note=_note(step, extra_s),
             )
         )
         begins_s += duration_s
         at_k = at_k if step.temperature_k is None else step.temperature_k
     return checked
+
+
+def _note(step: PlannedStep, extra_s: float) -> str:
+    """Return what a person should know of a step before it begins."""
+    if not extra_s:
+        return ""
+    if step.expected_duration_s + extra_s > step.longest_s:
+        return "passive cooling is too slow for settle_timeout"
+    return "limited by passive cooling"
 
 
 def _extra_cooling_s(step: PlannedStep, from_k: float, cooling: CoolingConfig | None) -> float:

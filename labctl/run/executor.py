@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from labctl.cancellation import whatever_comes
 from labctl.documents import OUTPUTS_OFF, Reason
 from labctl.errors import LabctlError
 from labctl.run.check import timed
@@ -21,7 +22,7 @@ from labctl.run.run import Run
 from labctl.run.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from labctl.clock import RunClock
     from labctl.config import SampleConfig
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from labctl.instruments.rig import Rig
     from labctl.run.protocol import Parameters, PlannedStep, Protocol
 
-_T = TypeVar("_T")
-
 _log = logging.getLogger(__name__)
 SAFE_STATE_TIMEOUT_S = 30.0
+ENDING_ANYWAY = "already making the rig safe; please wait"
+"""What whoever wants the end is told where it is under way and must not be cut short."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ class Executor:
         except* BaseException as group:  # noqa: BLE001 - the run's outer edge, also for sys.exit()
             error = _first(group)
             _log.exception("%s failed", self._order.run_id, exc_info=error)
-        return await to_the_end(self._end(error))
+        return await whatever_comes(self._end(error), said=ENDING_ANYWAY)
 
     async def _carry_out(self) -> None:
         """Run the script with telemetry beside it; whichever fails stops the other."""
@@ -240,14 +241,3 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-async def to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
-    """Await to the end even if cancelled again meanwhile: nothing may interrupt the safe state."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            _log.warning("already making the rig safe; please wait")
-    return task.result()

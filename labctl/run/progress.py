@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Progress:
-    """What a person beside the rig wants to know."""
+    """What a person beside the rig wants to know; `trouble` is for who sees to the data to fill."""
 
     step: str = ""
     note: str = ""
@@ -28,6 +28,7 @@ class Progress:
     temperature_k: float | None = None
     setpoint_k: float | None = None
     last_point: dict[str, float] = field(default_factory=dict[str, float])
+    trouble: str = ""
 
 
 class ProgressTracker:

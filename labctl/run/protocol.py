@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -32,6 +33,7 @@ class PlannedStep:
         key: the key that the script gives the step.
         kind: "settle", "wait", or a technique's NAME.
         expected_duration_s: about how long it takes.
+        longest_s: when it ends at the latest, however slow the stage is.
         technique: what is measured; None where nothing is, or not for its own sake.
         temperature_k: the setpoint that the step goes to; None if it stays.
         rate_k_per_min: how fast it goes there.
@@ -41,10 +43,22 @@ class PlannedStep:
     key: str
     kind: str
     expected_duration_s: float
+    longest_s: float = math.inf
     technique: Technique | None = None
     temperature_k: float | None = None
     rate_k_per_min: float | None = None
     is_optional: bool = False
+
+
+def step(key: str, technique: Technique, *, is_optional: bool = False) -> PlannedStep:
+    """Return a measuring step of a plan; optional: taken only if what came before calls for it."""
+    return PlannedStep(
+        key=key,
+        kind=technique.NAME,
+        expected_duration_s=technique.expected_duration_s(),
+        technique=technique,
+        is_optional=is_optional,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labctl.errors import BadInputError, LabctlError
-from labctl.instruments.capabilities import CanCa, CanCp, CanCv, CanEis, CanGeis, CanLsv, CanOcp
+from labctl.instruments.capabilities import (
+    CAPABILITY_OF,
+    CanCa,
+    CanCp,
+    CanCv,
+    CanEis,
+    CanGeis,
+    CanLsv,
+    CanOcp,
+)
 from labctl.run.limits import check_frame, check_rate, check_technique, check_temperature
 from labctl.run.settling import ProbeSettings, Settling
 
@@ -185,6 +194,13 @@ class Run:
         """Hold a current and return the points; `until` and errors as for `ca`."""
         frames = self._potentiostat(CanCp).cp
         return await self._measure(key, parameters, frames, until)
+
+    async def measure(self, *, key: str, parameters: Technique) -> Measurement:
+        """Take whichever technique it is and return the points; errors as for `eis`."""
+        name = parameters.NAME
+        return await self._measure(
+            key, parameters, getattr(self._potentiostat(CAPABILITY_OF[name]), name)
+        )
 
     async def wait(self, *, key: str, duration_s: float) -> None:
         """Wait, cell off; the stage's temperature is recorded meanwhile."""

@@ -84,8 +84,8 @@ class _State:
         return self.probes[-1].resistance_ohm / self.probes[-2].resistance_ohm - 1.0
 
     def add(self, time_s: float, probe: Probe) -> None:
-        """Take a probe that is a number, and say anew how much is still to come."""
-        if not math.isfinite(probe.resistance_ohm + probe.u_resistance_ohm):
+        """Take a probe that is a resistance, and say anew how much is still to come."""
+        if not (0.0 < probe.resistance_ohm < math.inf and math.isfinite(probe.u_resistance_ohm)):
             return
         self.times_s.append(time_s)
         self.probes.append(probe)
@@ -151,7 +151,7 @@ class Settling:
             if self._stage_stands(setpoint_k):
                 return
             away_k = entry.reading.temperature_k - setpoint_k
-            self._tracker.note(f"stage {away_k:+.2f} K from setpoint")
+            self._tracker.note(f"stage {away_k:+z.2f} K from setpoint")
 
     def _stage_stands(self, setpoint_k: float) -> bool:
         readings = self._telemetry.since(self._began_s)
@@ -249,15 +249,15 @@ class Settling:
     def _note(self) -> str:
         if math.isnan(self._state.change):
             return f"stage settled; probing the sample at {self._state.frequency_hz:.3g} Hz"
-        return f"sample drifts {self._state.change:+.2%} between probes, {self._to_come()}"
+        return f"sample drifts {self._state.change:+z.2%} between probes, {self._to_come()}"
 
     def _to_come(self) -> str:
-        return f"{self._state.remainder:+.2%} ± {self._state.u_remainder:.2%} still to come"
+        return f"{self._state.remainder:+z.2%} ± {self._state.u_remainder:.2%} still to come"
 
     def _why(self) -> tuple[SettleEnd, str]:
         """Return what has ended the wait, and that in words."""
         if self._state.probes:
-            change = f"sample changed {self._state.change:+.3%} between two probes"
+            change = f"sample changed {self._state.change:+z.3%} between two probes"
             return "probe", f"stage settled; {change}, {self._to_come()}"
         if self._criterion.dwell_s:
             dwell = format_duration(self._criterion.dwell_s)
@@ -266,14 +266,18 @@ class Settling:
 
     def _why_not(self, setpoint_k: float) -> str:
         limit = f"not settled within {self._criterion.timeout_s:.0f} s"
-        if math.isnan(self._state.change):
+        if not self._stage_stands(setpoint_k):
             latest_k = self._telemetry.mean_temperature_k(self._clock.elapsed_s())
-            return f"{limit}: stage {latest_k - setpoint_k:+.2f} K from setpoint"
+            return f"{limit}: stage {latest_k - setpoint_k:+z.2f} K from setpoint"
+        if self._criterion.dwell_s is not None:
+            return f"{limit}: the dwell is not over"
+        if math.isnan(self._state.change):
+            return f"{limit}: too few probes of the sample that gave a resistance"
         last = self._state.probes[-1]
         if last.u_resistance_ohm > _USELESS * last.resistance_ohm:
             scatter = last.u_resistance_ohm / last.resistance_ohm
             return f"{limit}: the probe scatters by {scatter:.1%}; try a larger amplitude_v_rms"
-        drifts = f"sample still drifts {self._state.change:+.2%} between two probes"
+        drifts = f"sample still drifts {self._state.change:+z.2%} between two probes"
         return f"{limit}: {drifts}, {self._to_come()}"
 
     def _result(self, ended_by: SettleEnd, reason: str) -> SettleResult:

@@ -21,11 +21,20 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from labctl.errors import StoreError
+
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from labctl.store.reading import StoredRun
+
+
+_ROWS_AT_ONCE = 1 << 20  # a row group of Parquet; some tens of MB
+
+
+class GivenUpError(StoreError):
+    """Writing files was given up before they were whole."""
 
 
 def export_csv(run: StoredRun, directory: Path) -> list[Path]:
@@ -41,11 +50,27 @@ def export_csv(run: StoredRun, directory: Path) -> list[Path]:
     return [about, *(_write_csv(run, stream, directory) for stream in run.streams())]
 
 
-def export_parquet(run: StoredRun, directory: Path) -> list[Path]:
-    """Write each stream as `<run_id>_<stream>.parquet`; return the files written."""
+def export_parquet(
+    run: StoredRun, directory: Path, *, is_wanted: Callable[[], bool] = lambda: True
+) -> list[Path]:
+    """Write each stream as `<run_id>_<stream>.parquet`; return the files written.
+
+    Args:
+        run: What to write.
+        directory: Where to.
+        is_wanted: Asked again and again while it writes; no ends that.
+
+    Raises:
+        GivenUpError: it was not wanted any more; of the file under way nothing is left.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     about = {f"labctl.{name}": orjson.dumps(value) for name, value in _about(run).items()}
-    return [_write_parquet(run, stream, directory, about) for stream in run.streams()]
+
+    def go_on() -> None:
+        if not is_wanted():
+            raise GivenUpError(f"run {run.run_id}: writing its files was given up")
+
+    return [_write_parquet(run, stream, directory, about, go_on) for stream in run.streams()]
 
 
 def _about(run: StoredRun) -> dict[str, Any]:
@@ -75,11 +100,18 @@ def _write_csv(run: StoredRun, stream: str, directory: Path) -> Path:
     return path
 
 
-def _write_parquet(run: StoredRun, stream: str, directory: Path, about: dict[str, bytes]) -> Path:
-    """Write one stream as Parquet; return the file."""
+def _write_parquet(
+    run: StoredRun,
+    stream: str,
+    directory: Path,
+    about: dict[str, bytes],
+    go_on: Callable[[], None],
+) -> Path:
+    """Write one stream as Parquet; return the file. `go_on` is called between its parts."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    go_on()
     path = directory / f"{_safe(run.run_id)}_{_safe(stream)}.parquet"
     columns, units = run.columns(stream), run.units(stream)
     fields = [
@@ -93,8 +125,10 @@ def _write_parquet(run: StoredRun, stream: str, directory: Path, about: dict[str
         for field, column in zip(schema, columns.values(), strict=True)
     ]
     table = pa.Table.from_arrays(arrays, schema=schema)
-    with _whole_file(path) as part:
-        pq.write_table(table, part)
+    with _whole_file(path) as part, pq.ParquetWriter(part, schema) as writer:
+        for begin in range(0, max(1, table.num_rows), _ROWS_AT_ONCE):
+            go_on()
+            writer.write_table(table.slice(begin, _ROWS_AT_ONCE))
     return path
 
 

@@ -1,4 +1,4 @@
-"""Who holds a data folder: the one process that runs there now, and which run it carries out.
+"""Who holds a data folder: the one process at work there now, and which run it carries out.
 
 The word of a file is not enough, since a process that was killed leaves it behind. So its holder
 keeps a lock of the operating system, which ends with the process however that ends; the file only
@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from labctl.clock import utc_now
 from labctl.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -40,19 +41,27 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """The process that holds a data folder: its number, its run, and since when (UTC ISO 8601)."""
+    """The process that holds a data folder: its number, its run, and since when (UTC ISO 8601).
+
+    The run_id is "" for a process that carries out none, but delivers what one has left.
+    """
 
     pid: int
     run_id: str
     since: str
 
 
+def this_process(*, run_id: str) -> Holder:
+    """Return this process as a holder, from now on."""
+    return Holder(pid=os.getpid(), run_id=run_id, since=utc_now().isoformat())
+
+
 @contextmanager
 def held_folder(folder: Path, holder: Holder) -> Generator[None]:
-    """Hold a data folder for one run.
+    """Hold a data folder for one run, or to deliver its documents.
 
     Raises:
-        BadInputError: another run holds it; says which.
+        BadInputError: another process holds it; says which.
     """
     with _opened(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT) as file:
         try:
@@ -72,8 +81,8 @@ def held_folder(folder: Path, holder: Holder) -> Generator[None]:
 def holder_of(folder: Path) -> Holder | None:
     """Return who holds a data folder now; None if nobody does.
 
-    A run that was killed holds nothing. Of a holder that has only just begun, or cannot be read
-    about, the run_id is "".
+    A process that was killed holds nothing. Of a holder that has only just begun, or cannot be read
+    about, the pid is 0.
     """
     if not _is_locked(folder / _LOCK_NAME):
         return None
@@ -132,6 +141,7 @@ def _write(path: Path, holder: Holder) -> None:
 
 def _who(folder: Path) -> str:
     holder = holder_of(folder)
-    if holder is None or not holder.run_id:
-        return "another run"
-    return f"run {holder.run_id} (process {holder.pid}, since {holder.since[:19]} UTC)"
+    if holder is None or not holder.pid:
+        return "another process"
+    doing = f"run {holder.run_id}" if holder.run_id else "`labctl drain`"
+    return f"{doing} (process {holder.pid}, since {holder.since[:19]} UTC)"

@@ -3,6 +3,10 @@
 A small SQLite file beside the store holds the recorder's name; whoever records keeps a write
 transaction open on it. The system ends that with the process, however it dies, and others can read
 the name meanwhile. The store itself must stay open to readers, and to a writer after a crash.
+
+A lessee is not the holder of a data folder (`labctl.store.holder`): a folder may be held by a run
+whose documents a recorder elsewhere stores, and its store recorded into while no run goes on. And a
+lease's name outlives it, so that `recorder status` can tell who was at work last.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labctl.errors import StoreError, StoreTakenError
+from labctl.store.database import Database, sqlite_name
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -32,7 +37,7 @@ CREATE TABLE IF NOT EXISTS holder (
 _TAKE = "INSERT OR REPLACE INTO holder VALUES (1, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))"
 
 
-class Holder(NamedTuple):
+class Lessee(NamedTuple):
     """Who records into a store, or did last.
 
     `source` says what is recorded: a broker, and the rig if it is one only. `is_alive` is None
@@ -57,46 +62,49 @@ def lease(store_path: Path, *, recorder_id: str, source: str) -> Generator[None]
         StoreTakenError: another process has it.
         StoreError: the file beside the store cannot be written.
     """
-    path = _path(store_path)
-    with _as_store_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)
-    with closing(connection):
-        _take(connection, store_path, (recorder_id, source, os.getpid()))
+    with closing(_opened(store_path)) as database:
+        _take(database, store_path, (recorder_id, source, os.getpid()))
         yield
 
 
-def holder_of(store_path: Path) -> Holder | None:
+def lessee_of(store_path: Path) -> Lessee | None:
     """Return who records into a store, or did last; None if nobody ever has."""
-    path = _path(store_path)
-    if not path.is_file():
+    if not _path(store_path).is_file():
         return None
-    with (
-        _as_store_error(path),
-        closing(sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)) as connection,
-    ):
-        is_alive = _is_held(connection)
+    with closing(_opened(store_path)) as database, database.errors():
+        is_alive = _is_held(database.connection)
         try:
-            rows = connection.execute("SELECT recorder_id, source, process, since FROM holder")
+            rows = database.connection.execute(
+                "SELECT recorder_id, source, process, since FROM holder"
+            )
             row: Any = rows.fetchone()
-        except sqlite3.OperationalError:  # not written yet: its first holder begins just now
+        except sqlite3.OperationalError:  # not written yet: its first lessee begins just now
             row = None
-    return Holder(*row, is_alive=is_alive) if row else None
+    return Lessee(*row, is_alive=is_alive) if row else None
 
 
-def _take(connection: sqlite3.Connection, store_path: Path, who: tuple[str, str, int]) -> None:
-    """Write the holder's name and open the transaction that keeps others out."""
+def _opened(store_path: Path) -> Database:
+    return Database(
+        _path(store_path),
+        "lease",
+        error=StoreError,
+        kinds={"SQLITE_BUSY": _BusyError},
+        timeout_s=_PATIENCE_S,
+    )
+
+
+def _take(database: Database, store_path: Path, who: tuple[str, str, int]) -> None:
+    """Write the lessee's name and open the transaction that keeps others out."""
     try:
-        with _as_store_error(_path(store_path)):
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_SCHEMA)
-            connection.execute(_TAKE, who)
-            connection.execute("COMMIT")
-            connection.execute("BEGIN IMMEDIATE")
+        with database.transaction():
+            database.connection.execute(_SCHEMA)
+            database.connection.execute(_TAKE, who)
+        with database.errors():
+            database.connection.execute("BEGIN IMMEDIATE")
     except _BusyError as error:
-        holder = holder_of(store_path)
+        lessee = lessee_of(store_path)
         raise StoreTakenError(
-            f"{store_path}: {holder or 'another process'} records into this store"
+            f"{store_path}: {lessee or 'another process'} records into this store"
         ) from error
 
 
@@ -107,7 +115,7 @@ def _is_held(connection: sqlite3.Connection) -> bool | None:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
-        return True if _is_busy(error) else None
+        return True if sqlite_name(error) == "SQLITE_BUSY" else None
     finally:
         connection.execute(f"PRAGMA busy_timeout = {_PATIENCE_S * 1000:.0f}")
     return False
@@ -121,17 +129,3 @@ def _path(store_path: Path) -> Path:
 
 class _BusyError(StoreError):
     """Another process keeps its transaction open."""
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorname", "") == "SQLITE_BUSY"
-
-
-@contextmanager
-def _as_store_error(path: Path) -> Generator[None]:
-    """Turn SQLite's and the system's errors into StoreError."""
-    try:
-        yield
-    except (OSError, sqlite3.Error) as error:
-        kind = _BusyError if isinstance(error, sqlite3.Error) and _is_busy(error) else StoreError
-        raise kind(f"{path}: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labctl.store.lease import Holder, holder_of
+from labctl.store.lease import Lessee, lessee_of
 from labctl.store.reading import connect, open_store
 from labctl.store.schema import version_of
 from labctl.store.verification import missing_ranges
@@ -55,7 +55,7 @@ class Overview:
 
     path: Path
     n_bytes: int
-    recorder: Holder | None
+    recorder: Lessee | None
     runs: list[RecordedRun]
     quarantine: list[QuarantinedLine]
 
@@ -77,7 +77,7 @@ def overview(path: Path) -> Overview:
     return Overview(
         path=file,
         n_bytes=sum(part.stat().st_size for part in parts if part.exists()),
-        recorder=holder_of(file),
+        recorder=lessee_of(file),
         runs=runs,
         quarantine=[QuarantinedLine(*row) for row in quarantine],
     )

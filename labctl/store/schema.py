@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from labctl.errors import StoreError
 from labctl.store.checksum import checksum
+from labctl.store.database import run_script
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -87,11 +88,11 @@ def bring_up(connection: sqlite3.Connection, path: Path) -> None:
     check_version(connection, path, may_be_new=True)
     version = version_of(connection)
     if version == 0:
-        _run(connection, _SCHEMA)
+        run_script(connection, _SCHEMA)
     elif version == 1:
         _keep_copy(path, version)
         connection.create_function("labctl_checksum", 7, checksum, deterministic=True)
-        _run(connection, _UP_TO_2)
+        run_script(connection, _UP_TO_2)
         _log.warning("%s: now of version 2; as it was, it is kept as %s", path, copy_name(path, 1))
     if version != VERSION:
         connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -116,12 +117,6 @@ def version_of(connection: sqlite3.Connection) -> int:
 def copy_name(path: Path, version: int) -> Path:
     """Return where the copy of a store of an older version is kept."""
     return path.with_name(f"{path.stem}-version-{version}{path.suffix}")
-
-
-def _run(connection: sqlite3.Connection, script: str) -> None:
-    """Execute statements one by one: sqlite3's executescript would commit first."""
-    for statement in script.split(";\n"):
-        connection.execute(statement)
 
 
 def _keep_copy(path: Path, version: int) -> None:

@@ -8,7 +8,6 @@ adds the rows.
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 from contextlib import contextmanager
 from itertools import chain, groupby
@@ -20,8 +19,8 @@ import orjson
 from labctl.documents import Document, Kind, encode, points_of
 from labctl.errors import DocumentError, StoreError
 from labctl.store.checksum import checksum
+from labctl.store.database import Database
 from labctl.store.schema import bring_up
-from labctl.store.transaction import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 STORE_NAME = "labctl.sqlite"
 """The store's file name in a data directory."""
 
-_PAGES_PER_CHECKPOINT = 4000  # 16 MB
 _BUSY_TIMEOUT_S = 30.0
 _LONGEST_PROBLEM = 500
 
@@ -96,20 +94,19 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._database = Database(path, "store", error=StoreError, timeout_s=_BUSY_TIMEOUT_S)
+        self._connection = self._database.connection
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"{path}: cannot open the store: {error}") from error
-        try:
-            self._prepare()
+            self._database.make_durable()
+            with self._transaction():
+                bring_up(self._connection, path)
         except BaseException:
-            self._connection.close()
+            self._database.close()
             raise
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        self._connection.close()
+        self._database.close()
 
     def add(self, documents: Sequence[Document]) -> None:
         """Store documents in one transaction; on disk when this returns.
@@ -127,11 +124,8 @@ class SqliteStore:
 
     def watermark(self, run_id: str) -> int:
         """Return the highest seq up to which everything from 0 is stored; -1 for nothing."""
-        with _as_store_error(self.path):
-            row = self._connection.execute(
-                "SELECT watermark FROM run WHERE run_id = ?", (run_id,)
-            ).fetchone()
-        return -1 if row is None else int(row[0])
+        rows = self._database.rows("SELECT watermark FROM run WHERE run_id = ?", (run_id,))
+        return int(rows[0][0]) if rows else -1
 
     def quarantine(self, topic: str, line: bytes, problem: str) -> None:
         """Keep a line that is no document, byte for byte; the same line again is counted."""
@@ -140,14 +134,12 @@ class SqliteStore:
 
     def progress(self, run_id: str) -> Progress:
         """Return how far a run is stored; that of a run of no documents if it is unknown."""
-        with _as_store_error(self.path):
-            row = self._connection.execute(_PROGRESS, (run_id,)).fetchone()
-        return _NOTHING if row is None else Progress(*row)
+        rows = self._database.rows(_PROGRESS, (run_id,))
+        return Progress(*rows[0]) if rows else _NOTHING
 
     def without_parquet(self) -> list[tuple[str, int]]:
         """Return the whole runs whose Parquet files are missing or old, each with its last seq."""
-        with _as_store_error(self.path):
-            return self._connection.execute(_WITHOUT_PARQUET).fetchall()
+        return self._database.rows(_WITHOUT_PARQUET)
 
     def parquet_written(self, run_id: str, last_seq: int) -> None:
         """Note that a run's Parquet files are on disk and hold everything up to a seq."""
@@ -156,20 +148,14 @@ class SqliteStore:
                 "UPDATE run SET parquet_seq = ? WHERE run_id = ?", (last_seq, run_id)
             )
 
-    def _prepare(self) -> None:
-        """Set the file up for durable writes and concurrent readers; bring its tables up."""
-        with _as_store_error(self.path):
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_PER_CHECKPOINT}")
-        with self._transaction():
-            bring_up(self._connection, self.path)
-
     @contextmanager
     def _transaction(self) -> Generator[None]:
         """Commit what the body does, or nothing of it."""
-        with _as_store_error(self.path), transaction(self._connection):
-            yield
+        try:
+            with self._database.transaction():
+                yield
+        except OverflowError as error:
+            raise DocumentError(f"a number of more than 64 bits: {error}") from error
 
     def _add_to_run(self, run_id: str, documents: Sequence[Document]) -> None:
         """Add documents of one run, in order of seq."""
@@ -240,17 +226,6 @@ class SqliteStore:
                 break
             watermark = seq
         return int(watermark)
-
-
-@contextmanager
-def _as_store_error(path: Path) -> Generator[None]:
-    """Turn SQLite's errors into StoreError."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from error
-    except OverflowError as error:
-        raise DocumentError(f"a number of more than 64 bits: {error}") from error
 
 
 def _place(document: Document) -> tuple[str, int]:

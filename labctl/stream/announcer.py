@@ -56,13 +56,22 @@ class Announcer:
         self._channels: dict[str, ChannelStatus] = {}
         self._reported: dict[str, str] = {}
         self._found: Mapping[str, str] = {}
+        self._trouble = ""
         self._told: dict[str, RigStatus | ChannelStatus] = {}
         will = LastWill(status_topic(rig), self._offline(LOST).wire())
         self._reconnector = Reconnector("announcer", address, will=will)
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong now, in words, for any thread; "" if nothing is."""
+        return self._trouble
+
     async def run(self) -> NoReturn:
         """Announce for ever, through every loss of the broker."""
-        await self._reconnector.keep(self._session)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_out())
+            group.create_task(self._reconnector.keep(self._session))
+        raise AssertionError("neither ends by itself")
 
     def show(self, channel: str, status: ChannelStatus) -> None:
         """Say what a channel is doing, from any thread; published at the next look."""
@@ -74,6 +83,22 @@ class Announcer:
             self._reported.pop(subject, None)
         else:
             self._reported[subject] = reason
+
+    async def _look_out(self) -> NoReturn:
+        """Look what is wrong, also while no broker is there to be told."""
+        while True:
+            self._look()
+            await asyncio.sleep(_LOOK_S)
+
+    def _look(self) -> None:
+        """Note what is wrong; a trouble found only once does not count."""
+        found = dict(self._find_troubles())
+        lasting = {subject: found[subject] for subject in found if subject in self._found}
+        self._found = found
+        troubles = {**lasting, **self._reported}
+        self._trouble = "; ".join(
+            f"{subject}: {said}" for subject, said in sorted(troubles.items())
+        )
 
     async def _session(self, connection: Connection) -> None:
         """Tell everything, then what changes, until the connection breaks."""
@@ -133,14 +158,9 @@ class Announcer:
                 await self._tell(connection, status_topic(self._rig), offline)
 
     def _status(self) -> RigStatus:
-        """Return the rig's state and what is wrong; a trouble found only once does not count."""
-        found = dict(self._find_troubles())
-        lasting = {subject: found[subject] for subject in found if subject in self._found}
-        self._found = found
-        troubles = {**lasting, **self._reported}
-        reason = "; ".join(f"{subject}: {said}" for subject, said in sorted(troubles.items()))
-        state = RigState.DEGRADED if troubles else RigState.ONLINE
-        return RigStatus(state=state, session=self._session_id, reason=reason)
+        """Return the rig's state and what is wrong."""
+        state = RigState.DEGRADED if self._trouble else RigState.ONLINE
+        return RigStatus(state=state, session=self._session_id, reason=self._trouble)
 
     def _offline(self, reason: str) -> RigStatus:
         return RigStatus(state=RigState.OFFLINE, session=self._session_id, reason=reason)

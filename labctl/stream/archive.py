@@ -10,8 +10,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, NoReturn
 
+from labctl.cancellation import to_the_end
 from labctl.errors import StoreError
-from labctl.store.export import export_parquet
+from labctl.store.export import GivenUpError, export_parquet
 from labctl.store.reading import StoredRun
 
 if TYPE_CHECKING:
@@ -37,10 +38,15 @@ class Archive:
         self._tell = tell
         self._asked = asyncio.Event()
         self._failed: set[str] = set()
+        self._is_given_up = False
 
     def ask(self) -> None:
         """Say that a run has become whole."""
         self._asked.set()
+
+    def give_up(self) -> None:
+        """Write no more, the file under way included: the next recorder of the store does."""
+        self._is_given_up = True
 
     async def run(self) -> NoReturn:
         """Write what is missing whenever asked to."""
@@ -60,14 +66,19 @@ class Archive:
             self._warn(f"no Parquet: {error}; the next start tries again")
             return
         for run_id, last_seq in missing:
-            if run_id not in self._failed:
-                await self._write(run_id, last_seq)
+            if run_id not in self._failed and not self._is_given_up:
+                # Also if cancelled: a file that is written must be noted, or it is written twice.
+                await to_the_end(self._write(run_id, last_seq))
 
     async def _write(self, run_id: str, last_seq: int) -> None:
         run = StoredRun(self._store.path, run_id)
         try:
-            await _on_a_worker(lambda: export_parquet(run, self._folder))
+            await asyncio.to_thread(
+                export_parquet, run, self._folder, is_wanted=lambda: not self._is_given_up
+            )
             self._store.parquet_written(run_id, last_seq)
+        except GivenUpError as error:
+            self._warn(f"{error}; all is stored, the next start tries again")
         except Exception as error:  # noqa: BLE001 - a copy; no fault of it may end the recording
             self._failed.add(run_id)
             self._warn(
@@ -77,13 +88,3 @@ class Archive:
     def _warn(self, line: str) -> None:
         _log.warning("%s", line)
         self._tell(line)
-
-
-async def _on_a_worker(work: Callable[[], object]) -> None:
-    """Do blocking work on a worker thread; it is over when this returns, cancelled or not."""
-    working = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(working)
-    finally:
-        await asyncio.wait({working})
-        working.exception()  # heard, even if nobody waits for it any more

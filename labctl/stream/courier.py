@@ -15,7 +15,7 @@ from labctl.stream.announcer import Announcer
 from labctl.stream.commands import CommandReader
 from labctl.stream.ledger import LEDGER_NAME, Ledger
 from labctl.stream.outbox import Entry, Outbox, OutboxLimits
-from labctl.stream.publisher import Publisher
+from labctl.stream.publishing import Publishing
 from labctl.stream.recording import Recording, recorder_id_of, recording
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ class Courier:
     @property
     def problem(self) -> str | None:
         """Why documents do not reach the store now; None while they do."""
-        recorder_problem = self._recording.recorder.problem if self._recording else None
+        recorder_problem = self._recording.problem if self._recording else None
         # The recorder's first: without it ours to record, the publisher has not even begun.
-        return recorder_problem or self._publisher.problem
+        return recorder_problem or self._publishing.problem
 
     @property
     def room(self) -> Room:
@@ -100,8 +100,21 @@ class Courier:
             self.loop.call_soon_threadsafe(self._commit_soon)
 
     def stop(self) -> None:
-        """End `serve`, from any thread."""
-        self.loop.call_soon_threadsafe(self._stopping.set)
+        """End `serve`, from any thread; Parquet files that are due may keep it for a minute."""
+        self.loop.call_soon_threadsafe(self._stop)
+
+    def hurry(self) -> None:
+        """Write no more Parquet files, from any thread; the store remembers which are missing."""
+        with suppress(RuntimeError):  # it has ended already
+            self.loop.call_soon_threadsafe(self._give_up_files)
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self.loop.call_later(_FILES_S, self._give_up_files)
+
+    def _give_up_files(self) -> None:
+        if self._recording is not None:
+            self._recording.archive.give_up()
 
     async def serve(self, started: Future[None]) -> None:
         """Carry documents until told to stop; `started` tells when it goes.
@@ -119,9 +132,7 @@ class Courier:
             with suppress(StreamError):
                 self._commit()
             if self._recording is not None:
-                with suppress(TimeoutError):  # the store remembers what is left to write
-                    async with asyncio.timeout(_FILES_S):
-                        await self._recording.archive.write_missing()
+                await self._recording.archive.write_missing()
 
     def check(self) -> None:
         """Raise StreamError if something has failed for good."""
@@ -139,7 +150,7 @@ class Courier:
     async def drain(self, timeout_s: float) -> int:
         """Wait until recorders have everything, or so long; return how many documents are left."""
         self._commit()
-        return await self._publisher.drained(timeout_s)
+        return await self._publishing.drained(timeout_s)
 
     async def room_again(self) -> None:
         """Wait until there is plenty of room: recorders have taken enough, the disk has space.
@@ -149,7 +160,7 @@ class Courier:
         """
         while self._outbox.room is not Room.PLENTY:
             self.check()
-            await self._publisher.progressed(_LOOK_AGAIN_S)
+            await self._publishing.progressed(_LOOK_AGAIN_S)
             self._outbox.make_room()
 
     async def last_seq(self, run_id: str) -> int:
@@ -159,8 +170,10 @@ class Courier:
 
     def _open(self, opened: ExitStack) -> None:
         """Open outbox and store, make publisher and recorder."""
-        self._outbox = opened.enter_context(closing(Outbox(self._outbox_path, self._limits)))
-        self._publisher = Publisher(
+        self._outbox = opened.enter_context(
+            closing(Outbox(self._outbox_path, rig=self._rig, limits=self._limits))
+        )
+        self._publishing = Publishing(
             self._outbox,
             self._address,
             rig=self._rig,
@@ -177,7 +190,10 @@ class Courier:
         if self._store_path is not None:
             self._recording = opened.enter_context(
                 recording(
-                    self._store_path, self._address, recorder_id=self._recorder_id, rig=self._rig
+                    self._store_path,
+                    self._address,
+                    recorder_id=self._recorder_id,
+                    rigs=list(self._publishing.publishers),
                 )
             )
 
@@ -195,20 +211,26 @@ class Courier:
         await asyncio.wait({services, stopping})
 
     async def _run_services(self) -> None:
-        """Run recorder and publisher; the recorder first, so that it misses nothing."""
+        """Run recorders, publishers, and what speaks for the rig."""
         async with asyncio.TaskGroup() as group:
             if self._recording is not None:
                 group.create_task(self._recording.run())
-                await self._recording.recorder.ready.wait()
-            group.create_task(self._publisher.run())
+            for rig in self._publishing.publishers:
+                group.create_task(self._publish(rig))
             group.create_task(self._commands.run())
             group.create_task(self.announcer.run())
+
+    async def _publish(self, rig: str) -> None:
+        """Publish what waits of a rig; our own recorder begins first, so that it misses nothing."""
+        if self._recording is not None:
+            await self._recording.recorders[rig].ready.wait()
+        await self._publishing.publishers[rig].run()
 
     def _troubles(self) -> dict[str, str]:
         """Return what is wrong now, by whom it concerns."""
         problems = {
-            "recorder": self._recording and self._recording.recorder.problem,
-            "publisher": self._publisher.problem,
+            "recorder": self._recording and self._recording.problem,
+            **self._publishing.problems(),
             "commands": self._commands.problem,
             "documents": self.failure and str(self.failure),
             "outbox": _ROOM[self.room],
@@ -240,4 +262,4 @@ class Courier:
                 self.failure = error
             raise
         if entries:
-            self._publisher.documents_added()
+            self._publishing.documents_added()

@@ -41,7 +41,7 @@ def environment_password() -> str | None:
     """Return the password from the environment, or from the file that the environment names.
 
     Raises:
-        BadInputError: there is no such file, or others may read it.
+        BadInputError: no such file, or others may read it.
     """
     password = os.environ.get(PASSWORD_VARIABLE)
     named = os.environ.get(PASSWORD_FILE_VARIABLE)

@@ -7,10 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labctl.documents import Kind, decode
-from labctl.errors import BadInputError, StoreError, StoreTakenError
-from labctl.store.lease import holder_of
-from labctl.store.reading import open_store
+from labctl.errors import BadInputError, StoreTakenError
+from labctl.store.lease import lessee_of
 from labctl.store.sqlite import STORE_NAME
 from labctl.stream.link import Link
 from labctl.stream.outbox import Outbox, OutboxLimits
@@ -70,8 +68,8 @@ def delivery_from(
             link=_link_to_others(outbox_path, rig, mqtt, recorders, limits),
             elsewhere="recorder " + ", ".join(recorders) if recorders else "a recorder elsewhere",
         )
-    holder = holder_of(store_path)
-    if holder is None or not holder.is_alive:
+    lessee = lessee_of(store_path)
+    if lessee is None or not lessee.is_alive:
         link = Link(
             outbox_path=outbox_path,
             rig=rig,
@@ -83,12 +81,12 @@ def delivery_from(
         return Delivery(link=link, elsewhere="")
     if mqtt is None:
         raise StoreTakenError(
-            f"{store_path}: {holder} records into this store; name its broker with --mqtt,"
+            f"{store_path}: {lessee} records into this store; name its broker with --mqtt,"
             " or another folder with --data"
         )
-    required = [*recorders, holder.recorder_id]
+    required = [*recorders, lessee.recorder_id]
     link = _link_to_others(outbox_path, rig, mqtt, required, limits)
-    _log.warning("the recording into %s is left to %s", store_path, holder)
+    _log.warning("the recording into %s is left to %s", store_path, lessee)
     return Delivery(link=link, elsewhere="")
 
 
@@ -109,10 +107,10 @@ def _link_to_others(
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many documents wait in an outbox, and of which rig; None if that cannot be told."""
+    """How many documents wait in an outbox, and of which rigs; None stands for an unknown one."""
 
     n_documents: int
-    rig: str | None
+    rigs: list[str | None]
 
 
 def waiting_in(folder: Path) -> Waiting:
@@ -123,26 +121,6 @@ def waiting_in(folder: Path) -> Waiting:
     """
     path = folder / OUTBOX_NAME
     if not path.is_file():
-        return Waiting(0, None)
-    with closing(Outbox(path)) as outbox:
-        runs = outbox.runs_pending()
-        rigs = [_rig_in(outbox, run_id) or _rig_stored(folder, run_id) for run_id in runs]
-        return Waiting(outbox.pending(), next(filter(None, rigs), None))
-
-
-def _rig_in(outbox: Outbox, run_id: str) -> str | None:
-    """Return the rig that a waiting run_start names."""
-    with closing(outbox.unacknowledged(run_id, after_seq=-1)) as entries:
-        first = next(entries, None)
-    if first is None:
-        return None
-    document = decode(first.line)
-    return document.body.get("rig") if document.kind is Kind.RUN_START else None
-
-
-def _rig_stored(folder: Path, run_id: str) -> str | None:
-    """Return the rig that a run_start in the folder's own store names."""
-    try:
-        return open_store(folder).run(run_id).start.get("rig")
-    except (BadInputError, StoreError):  # it is not stored here
-        return None
+        return Waiting(0, [])
+    with closing(Outbox(path, rig="")) as outbox:
+        return Waiting(outbox.pending(), outbox.rigs_pending())

@@ -11,11 +11,13 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
+from labctl.cancellation import to_the_end
 from labctl.clock import VirtualTimeLoop, hold_clock
 from labctl.errors import BadInputError, StreamError
 from labctl.stream.courier import Courier
 from labctl.stream.mqtt import BrokerAddress, broker_address
 from labctl.stream.outbox import OutboxLimits, entry_of
+from labctl.stream.topics import is_topic_part
 from labctl.stream.transfer import FLOOD_PACE_S, PACE_S
 from labctl.stream.whereabouts import Whereabouts, remove_whereabouts, write_whereabouts
 
@@ -64,7 +66,7 @@ class Link:
     ) -> None:
         if mqtt is None and store_path is None:
             raise BadInputError("without a broker there must be a store to record into")
-        if not rig or set(rig) & set("/+#\0"):
+        if not is_topic_part(rig):
             raise BadInputError(f"rig name {rig!r}: expected text without / + #")
         self._address = (
             broker_address(mqtt, allow_insecure=allow_insecure) if isinstance(mqtt, str) else mqtt
@@ -77,6 +79,8 @@ class Link:
         self._broker: EmbeddedBroker | None = None
         self._thread: threading.Thread | None = None
         self._courier: Courier | None = None
+        self._on_thread: Courier | None = None  # also while it comes to its end
+        self._ended: Future[None] = Future()
 
     @property
     def problem(self) -> str | None:
@@ -103,13 +107,17 @@ class Link:
             pace_s=FLOOD_PACE_S if _is_on_virtual_time() else PACE_S,
         )
         started: Future[None] = Future()
+        self._ended = Future()
         self._thread = threading.Thread(
-            target=_run_courier, args=(courier, started), name="labctl-mqtt", daemon=True
+            target=_run_courier,
+            args=(courier, started, self._ended),
+            name="labctl-mqtt",
+            daemon=True,
         )
         self._thread.start()
         try:
             started.result()
-            self._courier = courier
+            self._courier = self._on_thread = courier
             # Only now: the outbox is ours, so the file is, too.
             where = Whereabouts(self._rig, address)
             is_ours = self._broker is not None
@@ -122,13 +130,20 @@ class Link:
     def stop(self) -> None:
         """Bring what was put to disk and end the threads; what is not recorded yet waits there.
 
+        Parquet files that are due are written first, for a minute at most. With a loop of one's own
+        rather `async with`, whose end does not keep that loop.
+
         Raises:
             StreamError: some documents could not be kept.
         """
         courier = self._courier
         self._abandon()
-        if courier is not None and courier.n_lost:
-            raise StreamError(f"{courier.n_lost} documents could not be kept: {courier.failure}")
+        _check_kept(courier)
+
+    def hurry(self) -> None:
+        """Write no more Parquet files: the next recorder of the store does."""
+        if self._on_thread is not None:
+            self._on_thread.hurry()
 
     def __enter__(self) -> Self:
         self.start()
@@ -141,6 +156,26 @@ class Link:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop, while the caller's loop goes on, its clock held; a cancellation makes it hurry."""
+        courier = self._leave()
+        ended = asyncio.wrap_future(self._ended)
+        try:
+            with hold_clock(asyncio.get_running_loop()):
+                await to_the_end(_until(ended), at_cancellation=self.hurry)
+        finally:
+            self._end_threads()
+        _check_kept(courier)
 
     async def put(self, document: Document) -> None:
         """Take one document; waits only while too many wait for the disk.
@@ -183,6 +218,14 @@ class Link:
         """
         return await self._on_courier(Courier.drain, timeout_s)
 
+    @property
+    def trouble(self) -> str:
+        """What has been wrong for more than a second, in words as in the rig's status; "" if none.
+
+        Unlike `problem` also what does not keep documents from the store yet.
+        """
+        return self._courier.announcer.trouble if self._courier is not None else ""
+
     def show(self, channel: str, status: ChannelStatus) -> None:
         """Say what a channel is doing, at any rate; published about once a second at most."""
         self._running().announcer.show(channel, status)
@@ -204,17 +247,22 @@ class Link:
 
     def _abandon(self) -> None:
         """Stop whatever has been started."""
+        self._leave()
+        self._end_threads()
+
+    def _leave(self) -> Courier | None:
+        """Take no more documents and let the MQTT thread come to its end; return who is on it."""
         courier, self._courier = self._courier, None
         if courier is not None:
             remove_whereabouts(self._outbox_path.parent)
             courier.stop()
-        self._end_threads()
+        return courier
 
     def _end_threads(self) -> None:
         """Wait for the MQTT thread, then stop the embedded broker."""
         if self._thread is not None:
             self._thread.join()
-            self._thread = None
+            self._thread = self._on_thread = None
         if self._broker is not None:
             self._broker.stop()
             self._broker = None
@@ -256,12 +304,24 @@ def _is_on_virtual_time() -> bool:
         return False
 
 
-def _run_courier(courier: Courier, started: Future[None]) -> None:
+def _check_kept(courier: Courier | None) -> None:
+    """Raise StreamError if some documents could not be kept."""
+    if courier is not None and courier.n_lost:
+        raise StreamError(f"{courier.n_lost} documents could not be kept: {courier.failure}")
+
+
+async def _until(future: asyncio.Future[None]) -> None:
+    await asyncio.wait({future})
+
+
+def _run_courier(courier: Courier, started: Future[None], ended: Future[None]) -> None:
     """The MQTT thread. A selector loop on every system: paho's sockets need one."""
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        try:
+    try:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             runner.run(courier.serve(started))
-        except BaseException as error:
-            if started.done():
-                raise
-            started.set_exception(error)  # whoever waits for the start must hear of its end
+    except BaseException as error:
+        if started.done():
+            raise
+        started.set_exception(error)  # whoever waits for the start must hear of its end
+    finally:
+        ended.set_result(None)

@@ -2,6 +2,7 @@
 
 One SQLite file, held by one process at a time. A document is durable when `append` returns and
 leaves only when a recorder's watermark has passed it: a broker's acknowledgement proves nothing.
+Each run is kept with the name of its rig: what waits goes out under that, whoever opens the file.
 The bytes in the outbox are the bytes on the wire. It is bounded: with the ceiling near it says so,
 and at the ceiling, or on a full disk, that there is no room; what is given all the same is kept.
 """
@@ -9,15 +10,15 @@ and at the ceiling, or on a full disk, that there is no room; what is given all 
 from __future__ import annotations
 
 import logging
-import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from labctl.documents import Room, check, encode
+from labctl.documents import Kind, Room, check, decode, encode
 from labctl.errors import DocumentError, StreamError
-from labctl.store.transaction import transaction
+from labctl.store.database import Database
 from labctl.stream.reserve import Reserve
+from labctl.stream.topics import is_topic_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -27,12 +28,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_VERSION = 1
-_PAGES_PER_CHECKPOINT = 4000  # 16 MB
 _SCARCE = 0.8  # share of the ceiling
 _COMPACTED_ABOVE_BYTES = 16 << 20
 
-_SCHEMA = """
+_VERSION_1 = """
 CREATE TABLE document (
     run_id TEXT NOT NULL,
     seq    INTEGER NOT NULL,
@@ -45,10 +44,19 @@ CREATE TABLE run (
     forgotten INTEGER NOT NULL DEFAULT -1  -- the recorders' watermark
 );
 """
+# A version 1 knew no rigs; of a run whose run_start has left it nobody knows the rig any more.
+_VERSION_2 = """
+ALTER TABLE run ADD COLUMN rig TEXT;
+UPDATE run SET rig = (SELECT labctl_rig(line) FROM document WHERE run_id = run.run_id AND seq = 0)
+"""
 _APPENDED = (
-    "INSERT INTO run (run_id, last_seq) VALUES (?, ?)"
-    " ON CONFLICT DO UPDATE SET last_seq = max(last_seq, excluded.last_seq)"
+    "INSERT INTO run (run_id, last_seq, rig) VALUES (?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET last_seq = max(last_seq, excluded.last_seq), rig = excluded.rig"
 )
+_RUNS_PENDING = (
+    "SELECT run_id FROM run WHERE last_seq > forgotten AND coalesce(rig, ?) = ? ORDER BY rowid"
+)
+_RIGS_PENDING = "SELECT DISTINCT rig FROM run WHERE last_seq > forgotten ORDER BY rowid"
 
 
 class DiskFullError(StreamError):
@@ -70,7 +78,7 @@ def entry_of(document: Document) -> Entry:
         DocumentError: no recorder could read it, or its run_id cannot be part of a topic; such a
             line would block the outbox for ever.
     """
-    if set(document.run_id) & set("/+#\0"):
+    if not is_topic_part(document.run_id):
         raise DocumentError(f"run_id {document.run_id!r}: cannot be part of an MQTT topic")
     check(document)
     return Entry(document.run_id, document.seq, encode(document))
@@ -93,30 +101,35 @@ class Outbox:
     """Documents in wait of a recorder; used from the thread that made it.
 
     `room` says how much is left; other threads may read it, too.
+
+    Args:
+        path: The file; one process at a time.
+        rig: Whose documents are put here, and whose a run is taken to be that names no rig.
+        limits: How large it may grow.
     """
 
     room = Room.PLENTY
 
-    def __init__(self, path: Path, limits: OutboxLimits | None = None) -> None:
+    def __init__(self, path: Path, *, rig: str, limits: OutboxLimits | None = None) -> None:
         self.path = path
+        self._rig = rig
         self._limits = limits or OutboxLimits()
         self._reserve = Reserve(path.with_suffix(".reserve"), self._limits.reserve_bytes)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise StreamError(f"{path}: cannot open the outbox: {error}") from error
+        self._database = Database(
+            path, "outbox", error=StreamError, kinds={"SQLITE_FULL": DiskFullError}, timeout_s=0
+        )
+        self._connection = self._database.connection
         try:
             self._prepare()
             self._n_pending = self._count()
             self.make_room()
         except BaseException:
-            self._connection.close()
+            self._database.close()
             raise
 
     def close(self) -> None:
         """Close the file and let another process have it; a second call does nothing."""
-        self._connection.close()
+        self._database.close()
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Keep entries in one transaction; on disk when this returns.
@@ -137,7 +150,7 @@ class Outbox:
     def _compact(self) -> None:
         """Shrink the file; where the disk has no room for that, later will do."""
         try:
-            with self._as_stream_error():
+            with self._database.errors():
                 self._connection.execute("VACUUM")
         except StreamError as error:
             _log.warning("the outbox cannot be compacted now: %s", error)
@@ -149,7 +162,7 @@ class Outbox:
         """
         query = "SELECT run_id, seq, line FROM document WHERE run_id = ? AND seq > ? ORDER BY seq"
         with (
-            self._as_stream_error(),
+            self._database.errors(),
             closing(self._connection.execute(query, (run_id, after_seq))) as rows,
         ):
             yield from map(Entry._make, rows)
@@ -166,46 +179,42 @@ class Outbox:
         """Return how many documents wait for a recorder."""
         return self._n_pending
 
-    def runs_pending(self) -> list[str]:
-        """Return the runs that have documents waiting, the oldest first."""
-        rows = self._rows("SELECT run_id FROM run WHERE last_seq > forgotten ORDER BY rowid")
+    def runs_pending(self, rig: str | None = None) -> list[str]:
+        """Return the runs of a rig, ours by default, that have documents waiting; oldest first."""
+        rows = self._database.rows(_RUNS_PENDING, (self._rig, self._rig if rig is None else rig))
         return [run_id for (run_id,) in rows]
+
+    def rigs_pending(self) -> list[str | None]:
+        """Return the rigs whose runs have documents waiting; None for runs of an unknown one."""
+        return [rig for (rig,) in self._database.rows(_RIGS_PENDING)]
 
     def last_seq(self, run_id: str) -> int:
         """Return the highest seq of a run that was ever put here, -1 for none.
 
         A resumed run goes on after it: what is in the outbox or has left it is not lost.
         """
-        rows = self._rows("SELECT last_seq FROM run WHERE run_id = ?", (run_id,))
+        rows = self._database.rows("SELECT last_seq FROM run WHERE run_id = ?", (run_id,))
         return int(rows[0][0]) if rows else -1
 
     def _prepare(self) -> None:
-        """Take the file for this process alone and make the tables if it is new."""
-        with self._as_stream_error():
-            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_PER_CHECKPOINT}")
-        with self._transaction():
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version not in (0, _VERSION):
-                raise StreamError(f"{self.path}: outbox version {version}, expected {_VERSION}")
-            if version == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {_VERSION}")
+        """Take the file for this process alone and make its tables."""
+        self._database.rows("PRAGMA locking_mode = EXCLUSIVE")
+        self._database.make_durable()
+        self._connection.create_function("labctl_rig", 1, _rig_in, deterministic=True)
+        self._database.bring_up([_VERSION_1, _VERSION_2])
 
     def _append(self, entries: Sequence[Entry]) -> int:
         """Insert entries; return how many of them were new."""
-        with self._transaction():
+        with self._database.transaction():
             n_new = sum(self._insert(entry) for entry in entries)
             last_seqs = {entry.run_id: entry.seq for entry in sorted(entries)}
-            self._connection.executemany(_APPENDED, last_seqs.items())
+            rows = [(run_id, seq, self._rig) for run_id, seq in last_seqs.items()]
+            self._connection.executemany(_APPENDED, rows)
         return n_new
 
     def _forget(self, run_id: str, up_to_seq: int) -> int:
         """Delete a run's entries; return how many there were."""
-        with self._relaxed(), self._transaction():
+        with self._relaxed(), self._database.transaction():
             cursor = self._connection.execute(
                 "DELETE FROM document WHERE run_id = ? AND seq <= ?", (run_id, up_to_seq)
             )
@@ -230,7 +239,7 @@ class Outbox:
             "INSERT OR IGNORE INTO document (run_id, seq, line) VALUES (?, ?, ?)", entry
         )
         if cursor.rowcount == 0:
-            kept = self._rows(
+            kept = self._database.rows(
                 "SELECT line FROM document WHERE run_id = ? AND seq = ?", (entry.run_id, entry.seq)
             )
             if kept != [(entry.line,)]:
@@ -238,7 +247,7 @@ class Outbox:
         return cursor.rowcount
 
     def _count(self) -> int:
-        return int(self._rows("SELECT count(*) FROM document")[0][0])
+        return int(self._database.rows("SELECT count(*) FROM document")[0][0])
 
     def _measure(self) -> None:
         """Note how much room is left below the ceiling, and on the disk."""
@@ -253,37 +262,25 @@ class Outbox:
         return self._pragma("page_count") * self._pragma("page_size")
 
     def _pragma(self, name: str) -> int:
-        return int(self._rows(f"PRAGMA {name}")[0][0])
-
-    def _rows(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
-        with self._as_stream_error():
-            return self._connection.execute(query, parameters).fetchall()
+        return int(self._database.rows(f"PRAGMA {name}")[0][0])
 
     @contextmanager
     def _relaxed(self) -> Generator[None]:
         """Let a commit return before it is on disk; the next one takes it along."""
-        with self._as_stream_error():
+        with self._database.errors():
             self._connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 yield
             finally:
                 self._connection.execute("PRAGMA synchronous = FULL")
 
-    @contextmanager
-    def _transaction(self) -> Generator[None]:
-        """Commit what the body does, or nothing of it."""
-        with self._as_stream_error(), transaction(self._connection):
-            yield
 
-    @contextmanager
-    def _as_stream_error(self) -> Generator[None]:
-        """Turn SQLite's errors into StreamError."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            name = getattr(error, "sqlite_errorname", "")
-            if name == "SQLITE_BUSY":
-                raise StreamError(f"{self.path}: another process holds this outbox") from error
-            if name == "SQLITE_FULL":
-                raise DiskFullError(f"{self.path}: outbox: {error}") from error
-            raise StreamError(f"{self.path}: outbox: {error}") from error
+def _rig_in(line: bytes) -> str | None:
+    """Return the rig that a run_start names; None for another document, or none."""
+    try:
+        document = decode(line)
+    except DocumentError:
+        return None
+    rig = document.body.get("rig")
+    is_named = document.kind is Kind.RUN_START and isinstance(rig, str) and is_topic_part(rig)
+    return rig if is_named else None

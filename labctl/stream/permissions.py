@@ -2,9 +2,9 @@
 
 A broker that denies a publish acknowledges it all the same, as MQTT 3.1.1 has no other answer, and
 most grant every subscription and then deliver nothing. So a client sends probes to itself on each
-new connection: one through the topic that it must publish to, one through the topic that it must
-read. Probes have run ids of their own, which an access list can name: to see his own probe nobody
-needs the right to forge a real watermark, or to read real documents.
+new connection: one through each topic that it must publish to, one through each that it must read.
+Probes have run ids of their own, which an access list can name: to see his own probe nobody needs
+the right to forge a real watermark, or to read real documents.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from labctl.stream.mqtt import BrokerLostError, PublishRefusedError
-from labctl.stream.topics import PROBE_MARK, document_topic, probe_topic, watermark_topic
+from labctl.stream.topics import (
+    PROBE_MARK,
+    document_topic,
+    probe_topic,
+    resend_topic,
+    watermark_topic,
+)
 
 if TYPE_CHECKING:
     from labctl.stream.mqtt import BrokerAddress, Connection
@@ -31,18 +37,24 @@ class PermissionDeniedError(BrokerLostError):
 class Needs(NamedTuple):
     """The topics that a client must be able to publish to and to read, wildcards and all."""
 
-    publishes: str
-    reads: str
+    publishes: tuple[str, ...]
+    reads: tuple[str, ...]
 
 
 def publisher_needs(rig: str) -> Needs:
     """Return what the publisher of a rig must be allowed."""
-    return Needs(document_topic(rig, "+"), watermark_topic(rig, "+"))
+    return Needs(
+        publishes=(document_topic(rig, "+"),),
+        reads=(watermark_topic(rig, "+"), resend_topic(rig, "+")),
+    )
 
 
 def recorder_needs(rig: str) -> Needs:
     """Return what a recorder of a rig, or of every rig, must be allowed."""
-    return Needs(watermark_topic(rig, "+"), document_topic(rig, "+"))
+    return Needs(
+        publishes=(watermark_topic(rig, "+"), resend_topic(rig, "+")),
+        reads=(document_topic(rig, "+"),),
+    )
 
 
 async def prove(connection: Connection, needs: Needs, address: BrokerAddress) -> None:
@@ -54,8 +66,8 @@ async def prove(connection: Connection, needs: Needs, address: BrokerAddress) ->
         PermissionDeniedError: it may not, or cannot tell; names topics and user.
     """
     probes = {
-        needs.publishes: probe_topic(needs.publishes, "publish"),
-        needs.reads: probe_topic(needs.reads, "read"),
+        **{topic: probe_topic(topic, "publish") for topic in needs.publishes},
+        **{topic: probe_topic(topic, "read") for topic in needs.reads},
     }
     doubts = _doubts(needs, probes, _who(address))
     mark = PROBE_MARK + secrets.token_hex(8).encode()
@@ -89,11 +101,15 @@ async def _arrived(connection: Connection, expected: set[str], mark: bytes) -> s
 
 def _doubts(needs: Needs, probes: dict[str, str], who: str) -> dict[str, str]:
     """Return what it means if a probe does not come back, for each topic."""
-    publishes, reads = needs
-    return {
-        publishes: f"{who} may not publish {publishes} (or not read it back: {probes[publishes]})",
-        reads: f"{who} may not read {reads} (or not publish a probe to it: {probes[reads]})",
+    unpublished = {
+        topic: f"{who} may not publish {topic} (or not read it back: {probes[topic]})"
+        for topic in needs.publishes
     }
+    unread = {
+        topic: f"{who} may not read {topic} (or not publish a probe to it: {probes[topic]})"
+        for topic in needs.reads
+    }
+    return unpublished | unread
 
 
 def _who(address: BrokerAddress) -> str:

@@ -1,4 +1,4 @@
-"""The publisher: carries the outbox to the recorders and forgets what they have stored.
+"""The publisher: carries a rig's part of the outbox to recorders, forgets what they have stored.
 
 At instrument speed each document travels alone and reads well in `mosquitto_sub`; while one
 message is under way the next documents gather, so that a backlog travels in bundles.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,7 +22,7 @@ from labctl.stream.topics import ANY, document_topic, resend_topic, rig_and_run,
 from labctl.stream.transfer import PACE_S, Transfer, next_message
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from labctl.stream.mqtt import BrokerAddress, Connection, Message
     from labctl.stream.outbox import Outbox
@@ -29,16 +30,21 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _FORGET_AGAIN_S = 1.0
+_UNCONFIRMED_S = 30.0
+"""For how long, in real time, nobody may confirm what is sent before that is a trouble."""
+
 _MAX_WATERMARKS = 100
 
 
 class Publisher:
-    """Publishes an outbox on one broker; lives on the MQTT thread.
+    """Publishes what an outbox holds of one rig on one broker; lives on the MQTT thread.
 
     Args:
+        name: Who it is, for the log.
         recorders: The recorders that must have stored a document before it may be forgotten; with
             none named, any one will do.
         pace_s: As for `Transfer`.
+        progressed: Called when a watermark may have made room in the outbox.
     """
 
     def __init__(
@@ -49,7 +55,11 @@ class Publisher:
         rig: str,
         recorders: Collection[str] = (),
         pace_s: float = PACE_S,
+        name: str = "publisher",
+        progressed: Callable[[], None] = lambda: None,
     ) -> None:
+        self.name = name
+        self._progressed = progressed
         self._outbox = outbox
         self._rig = rig
         self._recorders = recorders
@@ -59,13 +69,13 @@ class Publisher:
         self._forgetting_problem: str | None = None
         self._forget_again_at_s: float | None = None
         self._has_work = asyncio.Event()
-        self._has_progressed = asyncio.Event()
-        self._reconnector = Reconnector("publisher", address, needs=publisher_needs(rig))
+        self._confirmation_problem: str | None = None
+        self._reconnector = Reconnector(name, address, needs=publisher_needs(rig))
 
     @property
     def problem(self) -> str | None:
         """Why documents do not leave the outbox now; None while they do."""
-        return self._reconnector.problem or self._forgetting_problem
+        return self._reconnector.problem or self._forgetting_problem or self._confirmation_problem
 
     async def run(self) -> NoReturn:
         """Publish for ever, through every loss of the broker."""
@@ -75,27 +85,12 @@ class Publisher:
         """Say that the outbox holds something new."""
         self._has_work.set()
 
-    async def drained(self, timeout_s: float) -> int:
-        """Wait until the outbox is empty, or so long; return how many documents are left."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while self._outbox.pending():
-                    await self.progressed(timeout_s)
-        return self._outbox.pending()
-
-    async def progressed(self, timeout_s: float) -> None:
-        """Wait for the next watermark, at most so long."""
-        self._has_progressed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._has_progressed.wait()
-
     async def _session(self, connection: Connection) -> None:
         """Publish and listen for watermarks until the connection breaks."""
         await connection.subscribe(watermark_topic(self._rig, ANY))
         await connection.subscribe(resend_topic(self._rig, ANY))
         for transfer in self._transfers.values():
-            transfer.rewind()
+            transfer.start_over()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen(connection))
             group.create_task(self._send(connection))
@@ -107,14 +102,16 @@ class Publisher:
                 self._has_work.clear()
                 self._forget_again()
                 self._paced_until_s = None
-                messages = [self._next_message(run_id) for run_id in self._outbox.runs_pending()]
+                run_ids = self._outbox.runs_pending(self._rig)
+                messages = [self._next_message(run_id) for run_id in run_ids]
+                self._look_for_confirmation(run_ids)
                 for topic, payload in filter(None, messages):
                     under_way.create_task(connection.publish(topic, payload))
                 if any(messages):
                     await asyncio.sleep(0)
                     continue
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(self._next_wake_s()):
+                    async with asyncio.timeout_at(self._next_wake_s(run_ids)):
                         await self._has_work.wait()
 
     def _next_message(self, run_id: str) -> tuple[str, bytes] | None:
@@ -145,7 +142,7 @@ class Publisher:
             for message in messages:
                 connection.acknowledge(message)
             self._has_work.set()
-            self._has_progressed.set()
+            self._progressed()
 
     def _forget(self, *run_ids: str) -> None:
         """Let the outbox forget what recorders have; where it cannot (a full disk), again later."""
@@ -154,7 +151,7 @@ class Publisher:
                 self._outbox.forget(run_id, self._transfers[run_id].watermark)
         except StreamError as error:
             if self._forgetting_problem is None:
-                _log.warning("publisher: %s; trying again", error)
+                _log.warning("%s: %s; trying again", self.name, error)
             self._forgetting_problem = str(error)
             self._forget_again_at_s = asyncio.get_running_loop().time() + _FORGET_AGAIN_S
 
@@ -167,7 +164,7 @@ class Publisher:
         self._forget(*self._transfers)
         if self._forget_again_at_s is None:
             self._forgetting_problem = None
-        self._has_progressed.set()
+        self._progressed()
 
     def _take_watermark(self, message: Message) -> str | None:
         """Return the run whose watermark a message moves on; None if it does not.
@@ -190,11 +187,37 @@ class Publisher:
         """Return the progress of a run, which begins now if it is new."""
         return self._transfers.setdefault(run_id, Transfer(self._recorders, pace_s=self._pace_s))
 
-    def _next_wake_s(self) -> float | None:
+    def _look_for_confirmation(self, run_ids: Sequence[str]) -> None:
+        """Note, and log once, that what is sent has been confirmed by nobody for too long."""
+        now_s = asyncio.get_running_loop().time()
+        transfers = [self._transfers[run_id] for run_id in run_ids]
+        late = [each for each in transfers if now_s >= _unconfirmed_until_s(each)]
+        problem = _said_of(late) if late else None
+        if problem is not None and self._confirmation_problem is None:
+            _log.warning("%s: %s", self.name, problem)
+        elif problem is None and self._confirmation_problem is not None:
+            _log.warning("%s: what is sent is confirmed again", self.name)
+        self._confirmation_problem = problem
+
+    def _next_wake_s(self, run_ids: Sequence[str]) -> float | None:
         """Return when a held-back message may go, or the first silence will have been too long."""
-        times = [transfer.resend_at_s for transfer in self._transfers.values()]
+        transfers = [self._transfers[run_id] for run_id in run_ids]
+        times = [transfer.resend_at_s for transfer in transfers]
         times += [self._paced_until_s, self._forget_again_at_s]
         return min((time_s for time_s in times if time_s is not None), default=None)
+
+
+def _unconfirmed_until_s(transfer: Transfer) -> float:
+    """Return from when on it is a trouble that nothing is confirmed; infinity if nothing waits."""
+    since_s = transfer.unconfirmed_since_s
+    return math.inf if since_s is None else since_s + _UNCONFIRMED_S
+
+
+def _said_of(late: Sequence[Transfer]) -> str:
+    """Return who has not confirmed what was sent, in words that stay the same while it lasts."""
+    names = sorted({name for transfer in late for name in transfer.behind})
+    who = f"recorder {', '.join(names)}" if names else "any recorder"
+    return f"not confirmed by {who} for more than {_UNCONFIRMED_S:g} s; it waits in the outbox"
 
 
 def _said(payload: bytes, name: str) -> tuple[str, int]:

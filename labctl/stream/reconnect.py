@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
 from labctl.errors import StoreError, StreamError
@@ -18,7 +19,7 @@ from labctl.stream.mqtt import (
 from labctl.stream.permissions import Needs, prove
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
 _log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Reconnector:
                 await session(connection)
         # Also a store or an outbox that fails, on a full disk say: told, and tried again.
         except* (StreamError, StoreError) as group:
-            self._report("; ".join(dict.fromkeys(str(error) for error in _leaves(group))))
+            self._report(_said_by(_leaves(group)))
 
     async def _prove_beforehand(self) -> None:
         """Prove permissions on a connection of their own, where ours brings back what was kept.
@@ -109,6 +110,12 @@ class Reconnector:
             _log.warning("%s: %s; trying again", self._name, problem)
             self._tell(f"not connected: {problem}; trying again")
         self.problem = problem
+
+
+def _said_by(errors: Iterable[BaseException]) -> str:
+    """Return what errors say, each once and with how often: every message under way has its own."""
+    counts = Counter(str(error) for error in errors)
+    return "; ".join(said if n == 1 else f"{said} ({n} times)" for said, n in counts.items())
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

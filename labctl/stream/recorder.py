@@ -100,7 +100,10 @@ class Recorder:
         """
         while True:
             messages = await connection.receive(_MESSAGES_PER_COMMIT)
-            # An empty message is somebody's question whether it may be sent; it says nothing.
+            # An empty message is how a retained one is deleted, and brokers pass that on without
+            # the retained flag. It cannot be told from a document that lost all its bytes, and
+            # needs not be: it holds no byte to keep in the quarantine, and a document is sent
+            # until a watermark covers it.
             spoken = [message for message in messages if message.payload]
             self._record(spoken)
             for message in messages:

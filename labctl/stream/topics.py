@@ -14,6 +14,11 @@ _PROBE_RIG = "probe"
 _PROBE_RUNS = {"publish": "probe-publish", "read": "probe-read"}
 
 
+def is_topic_part(name: str) -> bool:
+    """Return whether a name can be one level of a topic."""
+    return bool(name) and not set(name) & set("/+#\0")
+
+
 def document_topic(rig: str, run_id: str) -> str:
     """Return where the documents of a run are published."""
     return f"labctl/{rig}/run/{run_id}/doc"

@@ -47,6 +47,18 @@ class Transfer:
         self._window = _MAX_WINDOW
         self._waiting_since_s = 0.0
         self._paced_until_s = 0.0
+        self._unconfirmed_since_s: float | None = None
+
+    @property
+    def unconfirmed_since_s(self) -> float | None:
+        """Since when something that was sent waits and no watermark moves; None if nothing does."""
+        return self._unconfirmed_since_s
+
+    @property
+    def behind(self) -> list[str]:
+        """The recorders, of those named, that have not confirmed everything that was sent."""
+        named = [] if self._is_anybody else self._committed.items()
+        return [name for name, seq in named if seq < self._highest_sent]
 
     @property
     def has_room(self) -> bool:
@@ -70,6 +82,8 @@ class Transfer:
         self._in_flight.append(last_seq)
         self.sent_seq = last_seq
         self._highest_sent = max(self._highest_sent, last_seq)
+        if self._unconfirmed_since_s is None:
+            self._unconfirmed_since_s = now_s
 
     def committed(self, recorder_id: str, seq: int, now_s: float) -> bool:
         """Note a recorder's watermark; return whether the outbox may forget more than before.
@@ -85,6 +99,7 @@ class Transfer:
         self.watermark = reached
         self.sent_seq = max(self.sent_seq, reached)
         self._waiting_since_s = now_s
+        self._unconfirmed_since_s = now_s if reached < self._highest_sent else None
         self._window = min(2 * self._window, _MAX_WINDOW)
         while self._in_flight and self._in_flight[0] <= reached:
             self._in_flight.popleft()
@@ -108,6 +123,14 @@ class Transfer:
             self.rewind()
             self._window = 1
         return is_silent
+
+    def start_over(self) -> None:
+        """Go back to the watermark on a new connection.
+
+        What was lost with the old one is no sign that nobody confirms.
+        """
+        self.rewind()
+        self._unconfirmed_since_s = None
 
     def rewind(self) -> None:
         """Go back to the watermark: whatever it does not cover may be lost."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from labctl.run.settle import SettleResult
 
 FEWEST_TEMPERATURES = 3
+_UNPROBED = "sample not probed: what it had still to relax is in no uncertainty"
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,15 @@ class Point:
 
     @property
     def u_ln_settling(self) -> float:
-        """Relative standard uncertainty from what the sample had still to relax."""
+        """Relative standard uncertainty from what the sample had still to relax; 0 if not known."""
+        if not self.is_probed:
+            return 0.0
         return math.hypot(self.settled.probe_remainder, self.settled.u_probe_remainder)
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether probes have told what the sample had still to relax."""
+        return math.isfinite(self.settled.u_probe_remainder)
 
 
 @dataclass
@@ -54,6 +62,13 @@ class ConductivitySeries:
             self.left_out.append(f"{celsius(point.temperature_k):.1f} degC ({point.objection})")
         else:
             self.points.append(point)
+
+    def remarks(self) -> list[str]:
+        """Return what a reader of the line has to know of the temperatures behind it, in words."""
+        remarks = [f"left out: {', '.join(self.left_out)}"] if self.left_out else []
+        if not all(point.is_probed for point in self.points):
+            remarks.append(_UNPROBED)
+        return remarks
 
     def fit(self) -> ArrheniusFit | None:
         """Return the Arrhenius line, or None with too few temperatures for one."""

@@ -16,14 +16,13 @@ from labctl.analysis.cycling import Cycle, HalfCycle, cycle_from
 from labctl.instruments.capabilities import CanCa, CanCp, CanOcp
 from labctl.instruments.techniques import Ocp
 from labctl.quantities import DurationS, ShareOfOne
-from labctl.run.protocol import PlannedStep, Protocol
+from labctl.run.protocol import PlannedStep, Protocol, step
 from labctl_protocols.currents import CurrentParameters
 from labctl_protocols.half_cycles import (
     Direction,
     HalfCycleSettings,
     half_cycle_steps,
     nominal_capacity_c,
-    rest_step,
     take_half_cycle,
 )
 from labctl_protocols.held_temperature import HeldTemperature
@@ -108,7 +107,7 @@ def plan(parameters: CyclingParameters, sample: SampleConfig) -> list[PlannedSte
         for direction in parameters.directions():
             steps += half_cycle_steps(key, direction, settings)
             if resting is not None:
-                steps.append(rest_step(f"{key}/rest-after-{direction}", resting))
+                steps.append(step(f"{key}/rest-after-{direction}", resting))
     return steps
 
 

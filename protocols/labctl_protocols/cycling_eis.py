@@ -17,19 +17,18 @@ from labctl.analysis.cycling import Cycle, HalfCycle, cycle_from, together
 from labctl.instruments.capabilities import CanCp, CanEis, CanOcp
 from labctl.instruments.techniques import Ocp
 from labctl.quantities import DurationS, ShareOfOne, VoltageV
-from labctl.run.protocol import PlannedStep, Protocol
+from labctl.run.protocol import PlannedStep, Protocol, step
 from labctl_protocols.currents import CurrentParameters
 from labctl_protocols.half_cycles import (
     SIGN,
     Direction,
     HalfCycleSettings,
     nominal_capacity_c,
-    rest_step,
     summary,
 )
 from labctl_protocols.held_temperature import HeldTemperature
 from labctl_protocols.potential_window import PotentialWindow
-from labctl_protocols.spectra import SpectrumParameters, measure_at_rest, processes, spectrum_step
+from labctl_protocols.spectra import SpectrumParameters, measure_at_rest, processes
 
 if TYPE_CHECKING:
     from labctl.config import SampleConfig
@@ -127,9 +126,9 @@ class _Place:
     direction: Direction
     piece: int
 
-    def key(self, step: str) -> str:
+    def key(self, kind: str) -> str:
         """Return the key of one of its steps."""
-        return f"c{self.cycle:02d}/{self.direction}-{self.piece:03d}/{step}"
+        return f"c{self.cycle:02d}/{self.direction}-{self.piece:03d}/{kind}"
 
 
 def _places(parameters: CyclingEisParameters, sample: SampleConfig) -> list[_Place]:
@@ -148,15 +147,9 @@ def _piece_steps(
     current = parameters.settings(sample).current(place.direction, longest_s=segment_s)
     is_optional = place.piece > 1
     return [
-        PlannedStep(
-            key=place.key("cp"),
-            kind=current.NAME,
-            expected_duration_s=current.expected_duration_s(),
-            technique=current,
-            is_optional=is_optional,
-        ),
-        rest_step(place.key("rest"), parameters.resting(), is_optional=is_optional),
-        spectrum_step(place.key("eis"), parameters.sweep(), is_optional=is_optional),
+        step(place.key("cp"), current, is_optional=is_optional),
+        step(place.key("rest"), parameters.resting(), is_optional=is_optional),
+        step(place.key("eis"), parameters.sweep(), is_optional=is_optional),
     ]
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from labctl.analysis.cycling import HalfCycle, half_cycle, together
 from labctl.instruments.dc_techniques import Ca, Cp, Stop
-from labctl.run.protocol import PlannedStep
+from labctl.run.protocol import PlannedStep, step
 
 if TYPE_CHECKING:
     from labctl.config import SampleConfig
-    from labctl.instruments.techniques import Ocp
     from labctl.run.run import Measurement, Run
 
 Direction = Literal["charge", "discharge"]
@@ -81,17 +80,11 @@ def half_cycle_steps(
     key: str, direction: Direction, settings: HalfCycleSettings
 ) -> list[PlannedStep]:
     """Return the steps of a half-cycle."""
-    current = settings.current(direction)
-    steps = [_planned(f"{key}/{direction}", current, settings.usual_s)]
+    current = step(f"{key}/{direction}", settings.current(direction))
+    if settings.usual_s is not None:
+        current = replace(current, expected_duration_s=settings.usual_s)
     hold = settings.hold() if direction == "charge" else None
-    return steps if hold is None else [*steps, _planned(f"{key}/charge-cv", hold)]
-
-
-def _planned(key: str, technique: Cp | Ca, usual_s: float | None = None) -> PlannedStep:
-    expected_s = technique.expected_duration_s() if usual_s is None else usual_s
-    return PlannedStep(
-        key=key, kind=technique.NAME, expected_duration_s=expected_s, technique=technique
-    )
+    return [current] if hold is None else [current, step(f"{key}/charge-cv", hold)]
 
 
 async def take_half_cycle(
@@ -116,17 +109,6 @@ def summary(measured: Measurement) -> HalfCycle:
         measured.column("charge_c"),
         measured.column("elapsed_s"),
         ended_by=measured.ended_by,
-    )
-
-
-def rest_step(key: str, rest: Ocp, *, is_optional: bool = False) -> PlannedStep:
-    """Return a rest as a step."""
-    return PlannedStep(
-        key=key,
-        kind=rest.NAME,
-        expected_duration_s=rest.expected_duration_s(),
-        technique=rest,
-        is_optional=is_optional,
     )
 
 

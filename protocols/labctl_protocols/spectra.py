@@ -11,7 +11,7 @@ from labctl.analysis.drt import distribution_of_relaxation_times
 from labctl.errors import AnalysisError
 from labctl.instruments.techniques import Eis, PointStatus
 from labctl.quantities import FrequencyHz, VoltageV, format_si
-from labctl.run.protocol import Parameters, PlannedStep
+from labctl.run.protocol import Parameters
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,17 +53,6 @@ class SpectrumParameters(Parameters):
             bias_v=bias_v,
             repeats_first=True,
         )
-
-
-def spectrum_step(key: str, sweep: Eis, *, is_optional: bool = False) -> PlannedStep:
-    """Return a spectrum as a step."""
-    return PlannedStep(
-        key=key,
-        kind=sweep.NAME,
-        expected_duration_s=sweep.expected_duration_s(),
-        technique=sweep,
-        is_optional=is_optional,
-    )
 
 
 async def measure_at_rest(

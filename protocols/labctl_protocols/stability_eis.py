@@ -19,14 +19,12 @@ from labctl.errors import AnalysisError
 from labctl.instruments.capabilities import CanEis, CanOcp
 from labctl.instruments.techniques import Ocp
 from labctl.quantities import DurationS
-from labctl.run.protocol import PlannedStep, Protocol
-from labctl_protocols.half_cycles import rest_step
+from labctl.run.protocol import PlannedStep, Protocol, step
 from labctl_protocols.held_temperature import HeldTemperature
 from labctl_protocols.spectra import (
     SpectrumParameters,
     measure_at_rest,
     processes,
-    spectrum_step,
     usable,
 )
 
@@ -82,8 +80,8 @@ def plan(parameters: StabilityEisParameters, _: SampleConfig) -> list[PlannedSte
     for number in range(parameters.n_spectra):
         rest = parameters.first_rest() if number == 0 else parameters.resting()
         steps += [
-            rest_step(f"{number:03d}/rest", rest),
-            spectrum_step(f"{number:03d}/eis", parameters.sweep()),
+            step(f"{number:03d}/rest", rest),
+            step(f"{number:03d}/eis", parameters.sweep()),
         ]
     return steps
 

@@ -229,15 +229,14 @@ async def _record_line(run: Run, series: ConductivitySeries) -> None:
     except AnalysisError as error:
         await run.record("arrhenius", {"warnings": [str(error)]})
         return
-    left_out = [f"left out: {', '.join(series.left_out)}"] if series.left_out else []
     if line is None:
         has_geometry = run.sample.thickness is not None and run.sample.diameter is not None
         lack = f"fewer than {FEWEST_TEMPERATURES} temperatures" if has_geometry else "no geometry"
         message = f"{lack}: no activation energy"
-        await run.record("arrhenius", {"warnings": [message, *left_out]})
+        await run.record("arrhenius", {"warnings": [message, *series.remarks()]})
         return
     data = line.model_dump(mode="json")
-    await run.record("arrhenius", {**data, "warnings": [*data["warnings"], *left_out]})
+    await run.record("arrhenius", {**data, "warnings": [*data["warnings"], *series.remarks()]})
 
 
 PROTOCOL = Protocol(

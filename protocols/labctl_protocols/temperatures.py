@@ -209,6 +209,7 @@ def settle_step(parameters: TemperatureParameters, setpoint: Setpoint) -> Planne
         key=setpoint.key("settle"),
         kind="settle",
         expected_duration_s=duration_s,
+        longest_s=parameters.settle_timeout,
         temperature_k=setpoint.temperature_k,
         rate_k_per_min=parameters.ramp_rate,
     )

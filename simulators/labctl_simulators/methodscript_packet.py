@@ -6,7 +6,7 @@ an inference from more than 3000 captured variables, none of which contradicts i
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Value:
 
     def with_number(self, number: float) -> "Value":
         """The same variable with another number; what was measured with it is forgotten."""
-        return replace(self, number=number, status=None, range_index=None)
+        return Value(number, self.type_id)
 
 
 def round_to_float32(number: float) -> float:

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from labctl.analysis.polarization import Pellet, electronic_conductivity
-from labctl.analysis.steady_current import SteadyCurrent, drift_of, fit_steady_current
+from labctl.analysis.steady_current import (
+    PotentialStep,
+    SteadyCurrent,
+    drift_of,
+    fit_steady_current,
+)
 from labctl.errors import AnalysisError
 
 PELLET = Pellet(thickness_m=1e-3, diameter_m=10e-3)
@@ -79,6 +84,25 @@ def test_the_stated_uncertainty_is_how_far_fits_are_off(hold_s, noise_a) -> None
         off.append((found.current_a - 0.5 / cell.resistance_ohm) / found.u_current_a)
     assert np.std(off) == pytest.approx(1.0, abs=0.35)
     assert np.mean(np.abs(off) > 2.5) < 0.07
+
+
+def test_earlier_steps_that_still_decay_are_known_to() -> None:
+    """An hour at 1 V and half an hour at 0 V before: what is left of it flows at 0.2 V."""
+    cell = Blocked(noise_a=1e-12)
+    earlier = (PotentialStep(1.0, 5400.0), PotentialStep(-1.0, 1800.0))
+    left_a = sum(
+        step.step_v * cell.q * (cell.times_s + step.before_s) ** -cell.n / math.gamma(1 - cell.n)
+        for step in earlier
+    )
+    measured = cell.times_s, np.full(cell.times_s.size, 0.2), cell.current_a(0.2) + left_a
+    true_a = 0.2 / cell.resistance_ohm
+    told = fit_steady_current(*measured, steps=(PotentialStep(0.2), *earlier))
+    untold = fit_steady_current(*measured)
+    assert abs(told.current_a - true_a) < 4 * told.u_current_a < 0.001 * true_a
+    assert told.decay_a_per_v == pytest.approx(cell.q / math.gamma(1 - cell.n), rel=0.02)
+    assert "no power of time" in untold.warnings[0]
+    assert untold.u_current_a > 20 * told.u_current_a
+    assert abs(left_a[0]) > 0.1 * true_a
 
 
 def test_the_noise_of_a_point_is_told_from_the_decay() -> None:

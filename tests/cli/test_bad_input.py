@@ -145,12 +145,37 @@ def test_what_is_asked_for_cannot_be(labctl, tmp_path: Path, arguments, expected
         (
             "rig.toml",
             ('world = "world.toml"', 'world = "mars.toml"'),
-            ["mars.toml: no such file"],
+            ["rig.toml: simulation.world = ", "mars.toml': no such file"],
         ),
         (
             "sample.toml",
             ('thickness = "1.0 mm"', 'thickness = "1.0 ohm"'),
             ["sample.toml: thickness = '1.0 ohm': expected a length"],
+        ),
+        (
+            "sample.toml",
+            ('thickness_uncertainty = "5 um"', 'thickness_uncertainty = "5 mm"'),
+            ["sample.toml: thickness_uncertainty = 5 mm: expected less than thickness = 1 mm"],
+        ),
+        (
+            "sample.toml",
+            ('diameter_uncertainty = "20 um"', 'diameter_uncertainty = "10 mm"'),
+            ["sample.toml: diameter_uncertainty = 10 mm: expected less than diameter = 10 mm"],
+        ),
+        (
+            "rig.toml",
+            ('max_temperature = "200 degC"', 'max_temperature = "100 degC"'),
+            ["rig.toml: instruments.stage.limits.temperature_max = 150 degC: expected", "100 degC"],
+        ),
+        (
+            "rig.toml",
+            ("ASRL/dev/ttyACM0::INSTR", "/dev/ttyACM0"),
+            ["rig.toml: instruments.potentiostat.address = '/dev/ttyACM0': expected a VISA addr"],
+        ),
+        (
+            "rig.toml",
+            ("TCPIP::192.168.0.12::7777::SOCKET", "TCPIP::192.168.0.12::stage::SOCKET"),
+            ["rig.toml: instruments.stage.address = ", "its port is no number"],
         ),
         (
             "parameters.toml",
@@ -169,7 +194,8 @@ def test_a_file_is_wrong(labctl, tmp_path: Path, file: str, change, expected) ->
     assert change[0] in text
     (tmp_path / file).write_text(text.replace(change[0], change[1], 1))
     files = ("--sample", "sample.toml", "--params", "parameters.toml")
-    assert_one_line(labctl(*SIMULATED, *files), *expected)
+    for command in (CHECKED, SIMULATED):
+        assert_one_line(labctl(*command, *files), *expected)
     assert_nothing_is_stored(tmp_path)
 
 

@@ -9,33 +9,19 @@ import socket
 import struct
 import subprocess
 import threading
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import labctl as package
-from labctl.errors import LabctlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
 pytestmark = pytest.mark.realtime
 
-SPEED = "25"
-SETTINGS = {
-    "temperatures": '["25 degC"]',
-    "ramp_rate": "5 K/min",
-    "frequency_end": "1 Hz",
-    "points_per_decade": "100",
-    "settle_band": "0.5 K",
-    "settle_slope": "0.5 K/min",
-    "settle_window": "30 s",
-    "probe_interval": "10 s",
-    "probe_tolerance": "2 %",
-}
 # Two temperatures, so that there is something to show after the first.
 SHORT = (
     '--set=temperatures=["25 degC", "26 degC"]',
@@ -43,10 +29,6 @@ SHORT = (
     "--set=frequency_end=100 Hz",
 )
 RESET = struct.pack("ii", 1, 0)  # linger for 0 s: closing resets the connection
-
-
-def address(port: int) -> str:
-    return f"TCPIP::127.0.0.1::{port}::SOCKET"
 
 
 class Wire:
@@ -97,67 +79,31 @@ def carry(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_RDWR)
 
 
-@dataclass(frozen=True)
-class Bench:
-    """A folder with a rig whose instruments are served here, at the ends of two wires."""
-
-    folder: Path
-    ports: dict[str, int]
-    wires: dict[str, Wire]
-
-    def run(self, *more: str) -> list[str]:
-        """Return the arguments of a run."""
-        settings = [f"--set={key}={value}" for key, value in SETTINGS.items()]
-        files = ("--rig", "rig.toml", "--sample", "sample.toml")
-        return ["run", "temperature_eis", *files, "--speed", SPEED, *settings, *more]
-
-    def ask(self, name: str, message: str, n_lines: int = 1) -> list[str]:
-        """Return what an instrument answers to a client of its own."""
-        with socket.create_connection(("127.0.0.1", self.ports[name]), timeout=5.0) as line:
-            line.sendall(message.encode() + b"\n")
-            reply = b""
-            while reply.count(b"\n") < n_lines:
-                some = line.recv(4096)
-                assert some, "the instrument has hung up"
-                reply += some
-        return reply.decode().splitlines()
-
-    def leave_heater_on(self) -> None:
-        assert self.ask("stage", "SETP 1,350;RANGE 1,3;RANGE? 1") == ["3"]
-
-    def heater_is_off(self) -> bool:
-        return self.ask("stage", "RANGE? 1") == ["0"]
-
-    def cell_is_off(self) -> bool:
-        """Ask the potentiostat to change its mode, which it refuses while its cell is on."""
-        echo, answer = self.ask("potentiostat", "e\nset_pgstat_mode 2\n", 2)[:2]
-        return (echo, answer) == ("e", "")
+@pytest.fixture
+def served(served_bench: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
+    with served_bench() as bench:
+        yield bench
 
 
 @pytest.fixture
-def bench(
-    tmp_path: Path,
-    write_bench: Callable[..., Path],
-    quick_world: dict[str, str],
-    start: Callable[..., subprocess.Popen[str]],
-) -> Iterator[Bench]:
-    folder = write_bench(tmp_path / "bench", world=quick_world)
-    with start(folder, "sim", "rig.toml", "--speed", SPEED, "--json") as simulation:
-        try:
-            ports = {name: int(where.split("::")[2]) for name, where in told(simulation).items()}
-            wires = {name: Wire(port) for name, port in ports.items()}
-            rig = (folder / "rig.toml").read_text()
-            for name, old in (
-                ("potentiostat", "ASRL/dev/ttyACM0::INSTR"),
-                ("stage", "TCPIP::192.168.0.12::7777::SOCKET"),
-            ):
-                rig = rig.replace(old, address(wires[name].port))
-            (folder / "rig.toml").write_text(rig)
-            yield Bench(folder, ports, wires)
-            for wire in wires.values():
-                wire.remove()
-        finally:
-            simulation.terminate()
+def wires(served: Any) -> Iterator[dict[str, Wire]]:
+    """The line to each instrument."""
+    wires = {name: Wire(port) for name, port in served.ports.items()}
+    yield wires
+    for wire in wires.values():
+        wire.remove()
+
+
+@pytest.fixture
+def bench(served: Any, wires: dict[str, Wire]) -> Any:
+    """A bench whose instruments are at the ends of the wires."""
+    served.connect({name: wire.port for name, wire in wires.items()})
+    return served
+
+
+def order(bench: Any, *more: str) -> list[str]:
+    """Return the arguments of a run that takes its time over a spectrum."""
+    return bench.run(bench.LONG, "--speed", bench.SPEED, *more)
 
 
 def told(process: subprocess.Popen[str]) -> Any:
@@ -169,27 +115,12 @@ def told(process: subprocess.Popen[str]) -> Any:
     return json.loads(text)
 
 
-@contextmanager
-def measuring(
-    bench: Bench, start: Callable[..., subprocess.Popen[str]], *more: str
-) -> Iterator[subprocess.Popen[str]]:
-    """Give a run, in a process of its own, that is in the middle of its spectrum."""
-    data = bench.folder / "data"
-    with start(bench.folder, *bench.run(*more), data=data) as process:
-        try:
-            while points_stored(data) < 10:
-                with pytest.raises(subprocess.TimeoutExpired):  # it goes on
-                    process.wait(0.1)
-            yield process
-        finally:
-            process.kill()
+def leave_heater_on(bench: Any) -> None:
+    assert bench.ask("stage", "SETP 1,350;RANGE 1,3;RANGE? 1") == ["3"]
 
 
-def points_stored(data: Path) -> int:
-    try:
-        return len(package.open_store(data).run().frames("eis"))
-    except LabctlError:  # no store, no run or no point yet
-        return 0
+def is_safe(bench: Any) -> bool:
+    return bench.heater_range() == "0" and not bench.cell_is_on()
 
 
 @pytest.mark.parametrize(
@@ -202,23 +133,23 @@ def points_stored(data: Path) -> int:
     ],
 )
 def test_a_signal_while_the_rig_is_opened_leaves_it_safe_and_says_so(
-    bench: Bench, start, name: str, number: signal.Signals
+    bench: Any, wires, start, name: str, number: signal.Signals
 ) -> None:
-    bench.leave_heater_on()
-    with start(bench.folder, *bench.run()) as process:
-        bench.wires[name].on_connect = lambda: process.send_signal(number)
+    leave_heater_on(bench)
+    with start(bench.folder, *order(bench)) as process:
+        wires[name].on_connect = lambda: process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert out == ""
     assert "labctl: error: stopped before the run began; the rig is safe: outputs off\n" in err
     assert "Traceback" not in err
-    assert bench.heater_is_off()
+    assert bench.heater_range() == "0"
 
 
 def test_signals_without_end_do_not_keep_a_run_from_saying_that_the_rig_is_safe(
-    bench: Bench, start
+    bench: Any, start
 ) -> None:
-    with measuring(bench, start, "--json") as process:
+    with bench.measuring(start, order(bench, "--json")) as process:
         is_over = threading.Event()
 
         def insist() -> None:
@@ -234,14 +165,13 @@ def test_signals_without_end_do_not_keep_a_run_from_saying_that_the_rig_is_safe(
         process.communicate(timeout=30)
     assert said["reason"] == "aborted"
     assert said["unsafe"] == {}
-    assert bench.heater_is_off()
-    assert bench.cell_is_off()
+    assert is_safe(bench)
 
 
-def test_a_run_that_shall_outlive_its_terminal_does(bench: Bench, start) -> None:
+def test_a_run_that_shall_outlive_its_terminal_does(bench: Any, start) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        with measuring(bench, start, "--json") as process:
+        with bench.measuring(start, order(bench, "--json")) as process:
             process.send_signal(signal.SIGHUP)
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.5)
@@ -254,33 +184,32 @@ def test_a_run_that_shall_outlive_its_terminal_does(bench: Bench, start) -> None
 
 @pytest.mark.parametrize("name", ["potentiostat", "stage"])
 def test_an_instrument_whose_connection_is_cut_is_made_safe_on_a_new_one(
-    bench: Bench, start, name: str
+    bench: Any, wires, start, name: str
 ) -> None:
-    with measuring(bench, start, "--json") as process:
-        bench.wires[name].cut()
+    with bench.measuring(start, order(bench, "--json")) as process:
+        wires[name].cut()
         out, err = process.communicate(timeout=60)
     said = json.loads(out)
     assert (said["reason"], said["unsafe"]) == ("failed", {})
     assert said["message"].startswith(f"{name}: ")
     assert f"{name}: no connection at" in err
     assert "making it safe on a new line" in err
-    assert bench.heater_is_off()
-    assert bench.cell_is_off()
+    assert is_safe(bench)
 
 
-def test_an_instrument_that_stays_away_is_named_not_safe(bench: Bench, start) -> None:
-    with measuring(bench, start, "--json") as process:
-        bench.wires["stage"].remove()
+def test_an_instrument_that_stays_away_is_named_not_safe(bench: Any, wires, start) -> None:
+    with bench.measuring(start, order(bench, "--json")) as process:
+        wires["stage"].remove()
         out, err = process.communicate(timeout=60)
     said = json.loads(out)
     assert said["reason"] == "failed"
     assert list(said["unsafe"]) == ["stage"]
     assert "NOT SAFE: stage: no connection at" in err
-    assert bench.cell_is_off()
+    assert not bench.cell_is_on()
 
 
-def test_a_run_whose_progress_nobody_reads_any_more_goes_on(bench: Bench, start) -> None:
-    with start(bench.folder, *bench.run(*SHORT)) as process:
+def test_a_run_whose_progress_nobody_reads_any_more_goes_on(bench: Any, start) -> None:
+    with start(bench.folder, *order(bench, *SHORT)) as process:
         assert process.stderr is not None
         assert process.stdout is not None
         process.stderr.readline()
@@ -290,10 +219,10 @@ def test_a_run_whose_progress_nobody_reads_any_more_goes_on(bench: Bench, start)
     assert "completed: every expected point was measured" in out
 
 
-def test_a_run_whose_terminal_is_gone_goes_on(bench: Bench, start) -> None:
+def test_a_run_whose_terminal_is_gone_goes_on(bench: Any, start) -> None:
     ours, its = os.openpty()
     try:
-        process = start(bench.folder, *bench.run(*SHORT), stderr=its)
+        process = start(bench.folder, *order(bench, *SHORT), stderr=its)
     finally:
         os.close(its)
     with process:
@@ -305,10 +234,10 @@ def test_a_run_whose_terminal_is_gone_goes_on(bench: Bench, start) -> None:
     assert "completed: every expected point was measured" in out
 
 
-def test_a_second_run_on_one_folder_is_refused_and_told_of_the_first(bench: Bench, start) -> None:
-    with measuring(bench, start) as first:
+def test_a_second_run_on_one_folder_is_refused_and_told_of_the_first(bench: Any, start) -> None:
+    with bench.measuring(start, order(bench)) as first:
         run_id = package.open_store(bench.folder / "data").run().run_id
-        with start(bench.folder, *bench.run()) as second:
+        with start(bench.folder, *order(bench)) as second:
             out, err = second.communicate(timeout=60)
         assert first.poll() is None
     assert (second.returncode, out) == (2, "")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from labctl.documents import Document, Kind
+from labctl.store.holder import Holder, held_folder
 from labctl.store.lease import lease
 from labctl.store.sqlite import STORE_NAME, SqliteStore
 from labctl.stream.broker import EmbeddedBroker
@@ -46,15 +47,15 @@ def url() -> Iterator[str]:
     broker.stop()
 
 
-def leave_in_outbox(data: Path, documents: list[Document]) -> None:
-    """Let a run of the rig `bench` put documents that nobody takes."""
+def leave_in_outbox(data: Path, documents: list[Document], rig: str = "bench") -> None:
+    """Let a run of a rig put documents that nobody takes."""
 
     async def main() -> None:
         for document in documents:
             await link.put(document)
 
     nobody = "mqtt://127.0.0.1:1"
-    with Link(outbox_path=data / "outbox.sqlite", rig="bench", mqtt=nobody) as link:
+    with Link(outbox_path=data / "outbox.sqlite", rig=rig, mqtt=nobody) as link:
         asyncio.run(main())
 
 
@@ -128,11 +129,34 @@ def test_drain_records_into_the_folder_s_own_store(tmp_path, labctl) -> None:
 
 def test_drain_does_not_guess_where_documents_are_meant_to_go(tmp_path, url, labctl) -> None:
     leave_in_outbox(tmp_path, whole_run()[1:])
+    with closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as outbox, outbox:
+        outbox.execute("UPDATE run SET rig = NULL")  # of before runs named their rigs
     nowhere = labctl("drain", "--data", str(tmp_path))
     no_rig = labctl("drain", "--data", str(tmp_path), "--mqtt", url)
     assert (nowhere.exit_code, no_rig.exit_code) == (2, 2)
     assert "recorded elsewhere" in nowhere.err
     assert "name it with --rig" in no_rig.err
+
+
+def test_drain_keeps_out_of_a_folder_where_a_run_goes_on(tmp_path, labctl) -> None:
+    SqliteStore(tmp_path / STORE_NAME).close()
+    leave_in_outbox(tmp_path, whole_run())
+    for run_id, named in (("r9", "run r9 (process 1, since "), ("", "`labctl drain` (process 1, ")):
+        with held_folder(tmp_path, Holder(pid=1, run_id=run_id, since="2026-11-25T16:33:43")):
+            said = labctl("drain", "--data", str(tmp_path))
+        assert said.exit_code == 2
+        assert named in said.err
+    assert labctl("drain", "--data", str(tmp_path)).out == "all 4 documents are stored\n"
+
+
+def test_what_two_rigs_left_is_drained_under_the_name_of_each(tmp_path, url, labctl) -> None:
+    leave_in_outbox(tmp_path, whole_run())
+    leave_in_outbox(tmp_path, whole_run("r2"), rig="oven")
+    SqliteStore(tmp_path / STORE_NAME).close()
+    said = labctl("drain", "--data", str(tmp_path), "--mqtt", url)
+    assert (said.exit_code, said.out) == (0, "all 8 documents are stored\n")
+    status = labctl("recorder", "status", "--data", str(tmp_path), "--json").json
+    assert status["recorder"]["source"].endswith("rig bench, oven")
 
 
 def test_a_run_whose_recording_is_left_to_others_says_how_to_see_it(

@@ -38,6 +38,7 @@ def test_check_prints_a_table_that_names_every_step(labctl) -> None:
     assert said.exit_code == 0
     assert "01-heating-26.0C/settle" in said.out
     assert "01-heating-26.0C/eis" in said.out
+    assert said.out.splitlines()[2].split("┃")[1:-1][-1].strip() == "note"
     assert "All limits hold. 15 points in about" in said.out
 
 

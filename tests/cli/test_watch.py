@@ -69,6 +69,17 @@ def test_once_as_json_is_an_object_a_line(link, command, tmp_path) -> None:
     assert rows[2]["session"] == rows[1]["session"]
 
 
+def test_a_stage_at_its_setpoint_is_not_minus_nothing_away(tmp_path, command) -> None:
+    data = tmp_path / "data"
+    at_setpoint = RUNNING.model_copy(update={"temperature_k": 313.146})
+    with Link(
+        outbox_path=data / "outbox.sqlite", rig="bench", store_path=data / STORE_NAME
+    ) as link:
+        link.show("cell-1", at_setpoint)
+        said = command(tmp_path, "watch", "--once")
+    assert "(+0.00 K)" in said.out
+
+
 @pytest.mark.realtime
 def test_once_says_that_nothing_is_heard(labctl, tmp_path) -> None:
     said = labctl("watch", "bench", "--once")

@@ -22,6 +22,12 @@ PAGES = [
 ]
 EXAMPLES = ROOT / "docs" / "examples"
 BENCHES = sorted(path.parent for path in EXAMPLES.glob("*/rig.toml"))
+# Named after their protocol; those of `temperature_eis` are called `parameters.toml`.
+EXAMPLE_PARAMETERS = sorted(
+    path
+    for path in EXAMPLES.glob("*/*.toml")
+    if path.stem in ("parameters", *registry.names("labctl.protocols"))
+)
 TUTORIAL = ROOT / "docs" / "tutorials" / "first-run.md"
 
 # What the test suite cannot do inside itself.
@@ -40,6 +46,11 @@ def blocks(page: Path, language: str) -> list[str]:
         for indent, fence, text in _BLOCK.findall(page.read_text(encoding="utf-8"))
         if fence == language
     ]
+
+
+def protocol_of(path: Path) -> str:
+    """Return which protocol an example's parameter file is for."""
+    return "temperature_eis" if path.stem == "parameters" else path.stem
 
 
 def of_page(page: Path) -> str:
@@ -131,18 +142,25 @@ def test_an_example_bench_holds_what_it_must(bench):
     assert sample.diameter
 
 
-@pytest.mark.parametrize("bench", BENCHES, ids=lambda bench: bench.name)
-def test_an_example_bench_passes_its_check(bench):
+@pytest.mark.parametrize(
+    "path", EXAMPLE_PARAMETERS, ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_an_example_s_parameters_pass_their_check(path):
     steps = assembly.check(
         assembly.RunRequest(
-            protocol="temperature_eis",
-            rig=bench / "rig.toml",
-            sample=bench / "sample.toml",
-            parameters=read_toml(bench / "parameters.toml"),
+            protocol=protocol_of(path),
+            rig=path.parent / "rig.toml",
+            sample=path.parent / "sample.toml",
+            parameters=read_toml(path),
             data=Path(),
         )
     )
     assert sum(step.expected_points for step in steps) > 0
+
+
+@pytest.mark.parametrize("bench", BENCHES, ids=lambda bench: bench.name)
+def test_an_example_bench_has_parameters(bench):
+    assert any(path.parent == bench for path in EXAMPLE_PARAMETERS)
 
 
 @pytest.mark.parametrize("bench", BENCHES, ids=lambda bench: bench.name)
@@ -153,9 +171,9 @@ def test_an_example_bench_has_simulated_twins(bench):
 
 
 def test_every_example_file_belongs_to_a_bench():
-    known = {"rig.toml", "sample.toml", "parameters.toml", "world.toml"}
+    known = {"rig.toml", "sample.toml", "world.toml"}
     for path in EXAMPLES.rglob("*.toml"):
-        assert path.name in known
+        assert path.name in known or path in EXAMPLE_PARAMETERS
         assert path.parent in BENCHES
 
 

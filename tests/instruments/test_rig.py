@@ -75,15 +75,27 @@ def test_opening_tells_who_answers(bench: Bench) -> None:
 def test_limits_are_the_tighter_of_instrument_and_file(
     bench: Bench, change_toml: Callable[[Path, Mapping[str, str]], None]
 ) -> None:
-    change_toml(bench.file, {"temperature_max": '"1000 degC"', "rate_max": '"3 K/min"'})
+    change_toml(bench.file, {"temperature_max": '"120 degC"', "rate_max": '"3 K/min"'})
 
     async def use(rig: Rig) -> None:
         limits = rig.channel.limits
-        assert limits.temperature_k == pytest.approx((0.3, kelvin(200.0)))  # the controller's own
+        assert limits.temperature_k == pytest.approx((0.3, kelvin(120.0)))
         assert limits.rate_k_per_min == (0.1, 3.0)
         assert limits.frequency_hz[1] == 200e3
 
     bench.virtually(use)
+
+
+def test_setpoints_beyond_the_stage_s_own_guard_are_not_to_be_allowed(
+    bench: Bench, change_toml: Callable[[Path, Mapping[str, str]], None]
+) -> None:
+    change_toml(bench.file, {"temperature_max": '"201 degC"'})
+
+    async def use(_: Rig) -> None:
+        pytest.fail("the rig was built")
+
+    with pytest.raises(BadInputError, match=r"temperature_max = 201 degC: .* at most 200 degC"):
+        bench.virtually(use)
 
 
 def test_an_instrument_in_a_role_that_it_cannot_play_is_refused(bench: Bench) -> None:

@@ -140,6 +140,20 @@ def test_what_has_not_settled_is_kept_out_of_the_line(measure, quick) -> None:
     assert "primary" not in line["data"]
 
 
+def test_a_line_after_fixed_dwells_says_that_the_sample_was_not_probed(
+    measure, quick, quick_world
+) -> None:
+    parameters = {
+        **quick,
+        "temperatures": ["26 degC", "34 degC", "42 degC"],
+        "equilibration": "fixed",
+        "dwell": "10 min",
+    }
+    line = measure(quick_world, parameters).events("arrhenius")[0]["data"]
+    assert "sample not probed" in line["warnings"][-1]
+    assert line["primary"]["ea_ev"] == pytest.approx(0.38, abs=3 * line["primary"]["u_ea_ev"])
+
+
 def test_the_seeds_draw_pellets_that_differ() -> None:
     resistances_ohm = [Truth.drawn(seed).resistance_ohm for seed in (1, 10, 11)]
     assert max(resistances_ohm) > 100.0 * min(resistances_ohm)

@@ -70,13 +70,19 @@ def test_the_tighter_of_rig_file_and_instrument_counts(check) -> None:
 
 
 def test_cooling_down_takes_as_long_as_the_stage_needs(check) -> None:
-    _, _, settle, _ = check(temperatures=["75 degC", "15 degC"])
+    _, _, settle, _ = check(temperatures=["75 degC", "15 degC"], settle_timeout="3 hours")
     ramp_s = 60.0 / 5.0 * 60.0
     passive_s = 3600.0 * math.log((75.0 - 5.0) / (15.0 - 5.0))
     rest_s = 1.5 * 60.0 + 4 * 30.0
     assert passive_s > ramp_s
     assert settle.duration_s == pytest.approx(passive_s + rest_s)
     assert settle.note == "limited by passive cooling"
+
+
+def test_cooling_ends_at_the_time_out_at_the_latest(check) -> None:
+    steps = check(temperatures=["75 degC", "15 degC"], settle_timeout="1 hour")
+    assert steps[2].duration_s == 3600.0
+    assert steps[2].note == "passive cooling is too slow for settle_timeout"
 
 
 def test_cooling_that_the_ramp_holds_back_is_not_called_passive(check) -> None:

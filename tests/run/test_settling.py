@@ -248,9 +248,10 @@ def test_progress_shows_step_temperature_and_last_point(undisturbed) -> None:
     assert last.last_point["is_repeat"] == 1.0
 
 
-def test_a_probe_that_is_no_number_decides_nothing() -> None:
+@pytest.mark.parametrize("useless_ohm", [math.nan, math.inf, 0.0, -3.0])
+def test_a_probe_that_is_no_resistance_decides_nothing(useless_ohm: float) -> None:
     state = _State()
-    for number, resistance_ohm in enumerate([math.nan, 1.2, 1.17, 1.145, 1.125]):
+    for number, resistance_ohm in enumerate([useless_ohm, 1.2, 1.17, 1.145, 1.125]):
         state.add(180.0 * number, Probe(resistance_ohm, 1e-3))
     assert len(state.probes) == 4
     assert math.isfinite(state.remainder)

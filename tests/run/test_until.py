@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from labctl.documents import Kind, Reason
 from labctl.instruments.capabilities import CanOcp
+from labctl.instruments.dc_techniques import Ca, Cp, Cv, Lsv, Stop
 from labctl.instruments.techniques import Ocp
 from labctl.run.protocol import Parameters, PlannedStep, Protocol
 
@@ -102,3 +104,44 @@ def test_a_criterion_that_fails_fails_the_run_with_the_cell_off(rested, bench) -
     assert result.ending.reason is Reason.FAILED
     assert not result.cell_is_on
     assert not bench.potentiostat.is_running
+
+
+HELD = {
+    "ca": Ca(potential_v=0.1, duration_s=20.0, interval_s=1.0),
+    "cp": Cp(current_a=1e-10, duration_s=20.0, interval_s=1.0),
+    "lsv": Lsv(begin_v=0.0, end_v=0.02, step_v=1e-3, rate_v_per_s=1e-3),
+    "cv": Cv(begin_v=0.0, vertex_1_v=0.01, vertex_2_v=-0.01, step_v=1e-3, rate_v_per_s=1e-3),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_ending_a_technique_switches_the_cell_off_before_the_next_step(bench, name) -> None:
+    cell_on: dict[str, bool] = {}
+
+    def until(columns: Columns) -> str:
+        cell_on["while measuring"] = bench.potentiostat.cell_is_on
+        return after(5)(columns)
+
+    async def script(run: Run, _: Parameters) -> None:
+        ended = await getattr(run, name)(key="held", parameters=HELD[name], until=until)
+        cell_on["after it"] = bench.potentiostat.cell_is_on
+        assert (ended.n_points, ended.ended_by) == (5, "seen enough")
+        await run.ocp(key="rest", parameters=REST)
+
+    result = bench.run({}, protocol=scripted(script))
+    assert result.ending.reason is Reason.COMPLETED, result.ending.message
+    assert cell_on == {"while measuring": True, "after it": False}
+    assert result.told.stop["expected_points"] == {name: 5, "ocp": 20}
+
+
+def test_a_condition_of_the_instrument_still_says_that_it_was_it(bench) -> None:
+    sweep = replace(HELD["lsv"], stop=Stop(potential_above_v=0.0095))
+    seen: list[Measurement] = []
+
+    async def script(run: Run, _: Parameters) -> None:
+        seen.append(await run.lsv(key="held", parameters=sweep, until=lambda _: ""))
+        await run.ocp(key="rest", parameters=REST)
+
+    result = bench.run({}, protocol=scripted(script))
+    assert result.ending.reason is Reason.COMPLETED, result.ending.message
+    assert seen[0].ended_by == "potential above 0.0095 V"

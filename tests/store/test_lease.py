@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labctl.errors import StoreTakenError
-from labctl.store.lease import holder_of, lease
+from labctl.store.lease import lease, lessee_of
 from labctl.store.sqlite import STORE_NAME
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ def hold(path: Path) -> None:
 
 
 def test_nobody_holds_a_new_store(path):
-    assert holder_of(path) is None
+    assert lessee_of(path) is None
 
 
 def test_a_holder_is_named_while_it_holds_and_after(path):
     with lease(path, recorder_id="mine", source="mqtt://host:1883, rig r"):
-        during = holder_of(path)
-    after = holder_of(path)
+        during = lessee_of(path)
+    after = lessee_of(path)
     assert during is not None
     assert after is not None
     assert (during.recorder_id, during.source) == ("mine", "mqtt://host:1883, rig r")
@@ -77,5 +77,5 @@ def test_a_store_by_another_name_is_the_same_store(path, tmp_path):
 def test_looking_who_holds_it_refuses_nobody(path):
     hold(path)
     for _ in range(20):
-        assert holder_of(path) is not None
+        assert lessee_of(path) is not None
         hold(path)

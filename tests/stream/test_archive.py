@@ -134,6 +134,57 @@ async def test_a_cancelled_archive_leaves_no_file_half_written(store, folder):
     assert [file.suffix for file in folder.iterdir()] == [".parquet"]
 
 
+async def test_a_file_that_is_being_written_at_a_cancellation_is_not_written_again(store, folder):
+    store.add(whole_run(n_points=100_000))
+    writing = asyncio.create_task(Archive(store, folder).write_missing())
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait([writing])
+    assert writing.cancelled()
+    assert store.without_parquet() == []
+
+
+async def test_what_is_given_up_leaves_nothing_and_the_next_start_writes_it(
+    store, folder, monkeypatch
+):
+    monkeypatch.setattr("labctl.store.export._ROWS_AT_ONCE", 1)  # which takes its time
+    store.add(whole_run(n_points=1_000_000))
+    archive = Archive(store, folder)
+    writing = asyncio.create_task(archive.write_missing())
+    while not folder.exists():  # noqa: ASYNC110 - another thread makes it
+        await asyncio.sleep(0.001)
+    archive.give_up()
+    await writing
+    assert list(folder.iterdir()) == []
+    monkeypatch.undo()
+    await Archive(store, folder).write_missing()
+    assert [file.name for file in folder.iterdir()] == ["r1_eis.parquet"]
+
+
+async def test_a_cancellation_cuts_the_end_of_a_link_short(
+    outbox_path, store_path, folder, monkeypatch
+):
+    monkeypatch.setattr("labctl.store.export._ROWS_AT_ONCE", 1)
+    link = Link(outbox_path=outbox_path, rig="bench", store_path=store_path)
+
+    async def carried_out() -> None:
+        async with link:
+            for document in whole_run(n_points=200_000):
+                await link.put(document)
+            assert await link.drain(20) == 0
+            while not folder.exists():  # noqa: ASYNC110 - another thread makes it
+                await asyncio.sleep(0.001)
+
+    run = asyncio.create_task(carried_out())
+    while link._on_thread is None or link._courier is not None:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert list(folder.iterdir()) == []
+    assert open_store(store_path).run("r1").outcome == "completed"
+
+
 async def test_while_it_writes_the_loop_goes_on(store, folder):
     store.add(whole_run(n_points=500_000))
     archive = Archive(store, folder)

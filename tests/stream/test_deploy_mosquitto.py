@@ -32,23 +32,25 @@ ROLES = ["rig", "recorder", "viewer", "operator"]
 VERSIONS = ["3.1.1", "5"]
 
 STATE = {"status", "channel/cell-1/status", "telemetry/stage", "reply/c1", "alert/a1"}
-RUN = {"run/r1/doc", "run/r1/ack", "run/r1/resend"}
-PROBES = {f"run/probe-{tried}/{kind}" for tried in ("publish", "read") for kind in ("doc", "ack")}
+KINDS = ("doc", "ack", "resend")
+RUN = {f"run/r1/{kind}" for kind in KINDS}
+PROBES = {f"run/probe-{tried}/{kind}" for tried in ("publish", "read") for kind in KINDS}
 COMMANDS = {"cmd/start", "cmd/abort"}
 BARE = {"run/r1/doc/more", "else", "cmd"}
 EVERYTHING = STATE | RUN | PROBES | COMMANDS | BARE
 
 DOCUMENTS = {"run/r1/doc", "run/probe-publish/doc", "run/probe-read/doc"}
 WATERMARKS = {"run/r1/ack", "run/probe-publish/ack", "run/probe-read/ack"}
+RESENDS = {"run/r1/resend", "run/probe-publish/resend", "run/probe-read/resend"}
 PUBLISHES = {
-    "rig": STATE | DOCUMENTS | {"run/probe-read/ack"},
-    "recorder": WATERMARKS | {"run/r1/resend", "run/probe-read/doc"},
+    "rig": STATE | DOCUMENTS | {"run/probe-read/ack", "run/probe-read/resend"},
+    "recorder": WATERMARKS | RESENDS | {"run/probe-read/doc"},
     "viewer": set(),
     "operator": COMMANDS | {"cmd"},  # cmd/# takes its parent in
 }
 READS = {
-    "rig": COMMANDS | {"cmd", "status"} | WATERMARKS | {"run/r1/resend", "run/probe-publish/doc"},
-    "recorder": DOCUMENTS | {"run/probe-publish/ack"},
+    "rig": COMMANDS | {"cmd", "status"} | WATERMARKS | RESENDS | {"run/probe-publish/doc"},
+    "recorder": DOCUMENTS | {"run/probe-publish/ack", "run/probe-publish/resend"},
     "viewer": STATE | RUN | PROBES | {"run/r1/doc/more"},
     "operator": STATE | RUN | PROBES | {"run/r1/doc/more"},
 }
@@ -312,7 +314,7 @@ def own_list(folder: Path, block: str) -> str:
 async def test_a_rig_of_its_own_name_may_not_speak_for_another(site, points, tmp_path, problem_of):
     other = copied(site, tmp_path / "site")
     own = own_list(tmp_path, blocks("sh")[1]).replace("user bench-2", "user rig")
-    assert own.count("labctl/bench-2/") == 11
+    assert own.count("labctl/bench-2/") == 12
     (other.folder / "acl").write_text(own)
     with other.broker():
         async with connected(other.address("rig")) as connection:
@@ -325,6 +327,33 @@ async def test_a_rig_of_its_own_name_may_not_speak_for_another(site, points, tmp
             outbox_path=tmp_path / "o.sqlite", rig="bench-3", mqtt=other.address("rig")
         ) as link:
             assert "labctl/bench-3/run/+/doc" in await problem_of(link, "may not")
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "records", "said"),
+    [
+        ("topic read labctl/+/run/+/resend", False, "may not read labctl/bench/run/+/resend"),
+        ("topic write labctl/+/run/+/resend", True, "may not publish labctl/bench/run/+/resend"),
+    ],
+)
+async def test_who_cannot_ask_or_be_asked_for_a_resend_is_told(
+    site, tmp_path, outbox_path, store_path, problem_of, forbidden, records, said
+):
+    other = copied(site, tmp_path / "site")
+    lists = (other.folder / "acl").read_text()
+    assert lists.count(forbidden) == 1
+    (other.folder / "acl").write_text(lists.replace(forbidden, ""))
+    user = other.address("recorder" if records else "rig")
+    with (
+        other.broker(),
+        Link(
+            outbox_path=outbox_path,
+            rig="bench",
+            mqtt=user,
+            store_path=store_path if records else None,
+        ) as link,
+    ):
+        assert said in await problem_of(link, "resend")
 
 
 async def test_a_rig_that_records_its_own_runs_needs_one_user_with_both_roles(

@@ -42,7 +42,7 @@ async def put_all(link: Link, documents: Sequence[Document]) -> None:
 
 
 def kept(outbox_path, run_id="r1"):
-    with closing(Outbox(outbox_path)) as outbox:
+    with closing(Outbox(outbox_path, rig="bench")) as outbox:
         return [entry.seq for entry in outbox.unacknowledged(run_id, after_seq=-1)]
 
 

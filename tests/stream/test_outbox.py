@@ -15,7 +15,7 @@ from labctl.stream.outbox import Outbox, entry_of
 
 @pytest.fixture
 def outbox(outbox_path):
-    outbox = Outbox(outbox_path)
+    outbox = Outbox(outbox_path, rig="bench")
     yield outbox
     outbox.close()
 
@@ -74,7 +74,7 @@ def test_what_was_kept_is_there_after_reopening(outbox, entries, outbox_path):
     outbox.append(entries)
     outbox.forget("r1", 0)
     outbox.close()
-    with closing(Outbox(outbox_path)) as again:
+    with closing(Outbox(outbox_path, rig="bench")) as again:
         assert seqs(again) == [1, 2, 3, 4]
         assert again.pending() == 4
         assert again.runs_pending() == ["r1"]
@@ -90,7 +90,7 @@ def test_a_run_is_resumed_after_the_last_seq_it_ever_used(outbox, entries):
 def test_a_second_process_is_refused(outbox, outbox_path):
     code = (
         "import sys; from pathlib import Path; from labctl.stream.outbox import Outbox\n"
-        "try: Outbox(Path(sys.argv[1]))\n"
+        "try: Outbox(Path(sys.argv[1]), rig='bench')\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     second = [sys.executable, "-c", code, str(outbox_path)]
@@ -114,7 +114,49 @@ def test_an_outbox_of_a_later_version_is_refused(outbox_path):
     with closing(sqlite3.connect(outbox_path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StreamError, match="version 99"):
-        Outbox(outbox_path)
+        Outbox(outbox_path, rig="bench")
+
+
+def test_each_run_is_kept_with_its_rig_whoever_opens_the_outbox(outbox_path, points):
+    for rig, run_id in (("bench", "r1"), ("oven", "r2")):
+        with closing(Outbox(outbox_path, rig=rig)) as outbox:
+            outbox.append([entry_of(document) for document in points(2, run_id)])
+    with closing(Outbox(outbox_path, rig="a third")) as outbox:
+        assert outbox.rigs_pending() == ["bench", "oven"]
+        assert (outbox.runs_pending("bench"), outbox.runs_pending("oven")) == (["r1"], ["r2"])
+        assert outbox.runs_pending() == []
+
+
+def start(run_id: str, **about: str) -> Document:
+    body = {"time": "2026-01-01T00:00:00Z", "protocol": "p", "parameters": {}, "sample": {}}
+    return Document(run_id, 0, Kind.RUN_START, {**body, **about})
+
+
+def an_outbox_of_version_1(path, documents) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(
+            "CREATE TABLE document (run_id TEXT NOT NULL, seq INTEGER NOT NULL,"
+            " line BLOB NOT NULL, PRIMARY KEY (run_id, seq));"
+            "CREATE TABLE run (run_id TEXT PRIMARY KEY, last_seq INTEGER NOT NULL,"
+            " forgotten INTEGER NOT NULL DEFAULT -1);"
+            "PRAGMA user_version = 1;"
+        )
+        for document in documents:
+            line = (document.run_id, document.seq, encode(document))
+            connection.execute("INSERT INTO document VALUES (?, ?, ?)", line)
+            connection.execute(
+                "INSERT OR REPLACE INTO run (run_id, last_seq) VALUES (?, ?)", line[:2]
+            )
+
+
+def test_an_outbox_of_before_opens_and_knows_the_rigs_it_can_know(outbox_path, points):
+    documents = [start("r1", rig="bench"), *points(2, first=1), *points(2, "r2", first=1)]
+    an_outbox_of_version_1(outbox_path, [*documents, start("r3", rig="a/b")])
+    for _ in range(2):
+        with closing(Outbox(outbox_path, rig="ours")) as outbox:
+            assert outbox.pending() == 6
+            assert outbox.rigs_pending() == ["bench", None]
+            assert (outbox.runs_pending("bench"), outbox.runs_pending()) == (["r1"], ["r2", "r3"])
 
 
 def test_a_document_that_no_recorder_could_read_is_refused():

@@ -14,7 +14,14 @@ from labctl.stream.permissions import (
     publisher_needs,
     recorder_needs,
 )
-from labctl.stream.topics import PROBE_MARK, document_topic, is_probe, probe_topic, watermark_topic
+from labctl.stream.topics import (
+    PROBE_MARK,
+    document_topic,
+    is_probe,
+    probe_topic,
+    resend_topic,
+    watermark_topic,
+)
 
 CLIENTS = {"publisher": publisher_needs, "recorder": recorder_needs}
 
@@ -46,9 +53,14 @@ async def test_a_probe_of_somebody_else_proves_nothing(broker, monkeypatch):
         monkeypatch.setattr(connection, "publish", lambda topic, _: publish(topic, PROBE_MARK))
         with pytest.raises(PermissionDeniedError) as caught:
             await prove(connection, needs, broker)
-    for topic in needs:
+    for topic in (*needs.publishes, *needs.reads):
         assert topic in str(caught.value)
     assert "user 'labctl'" in str(caught.value)
+
+
+def test_the_way_of_a_question_for_a_resend_is_proved_at_both_ends():
+    assert resend_topic("bench", "+") in publisher_needs("bench").reads
+    assert resend_topic("bench", "+") in recorder_needs("bench").publishes
 
 
 async def test_probes_reach_nobody_who_only_listens(broker):

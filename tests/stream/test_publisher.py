@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from labctl.documents import encode
+from labctl.store.reading import open_store
 from labctl.stream.link import Link
 from labctl.stream.mqtt import Connection, connected
 from labctl.stream.outbox import Outbox, entry_of
@@ -108,7 +109,7 @@ async def test_a_new_connection_sends_at_once_what_no_watermark_covers(
     ear, broker, outbox_path, points, monkeypatch
 ):
     monkeypatch.setattr("labctl.stream.transfer._SILENCE_S", 60.0)
-    with closing(Outbox(outbox_path)) as outbox:
+    with closing(Outbox(outbox_path, rig="bench")) as outbox:
         outbox.append([entry_of(document) for document in points(2)])
         publisher = Publisher(outbox, broker, rig="bench")
         for _ in range(2):
@@ -182,6 +183,60 @@ async def test_an_outbox_that_cannot_forget_yet_forgets_later(
         await link.put(points(4)[3])
         assert await ear.hear() == [3]
     assert caplog.text.count("trying again") == 1
+
+
+async def test_what_waits_of_another_rig_goes_out_under_its_own_name(
+    broker, url_of, outbox_path, points
+):
+    with closing(Outbox(outbox_path, rig="oven")) as outbox:
+        outbox.append([entry_of(document) for document in points(2, "r2")])
+    async with connected(broker) as connection:
+        await connection.subscribe(document_topic("+", "+"))
+        with Link(outbox_path=outbox_path, rig="bench", mqtt=url_of(broker)) as link:
+            await link.put(points(1)[0])
+            heard: dict[str, str] = {}
+            while len(heard) < 2:
+                for message in await connection.receive(1):
+                    _, rig, _, run_id, _ = message.topic.split("/")
+                    heard[run_id] = rig
+                    watermark = orjson.dumps({"recorder_id": "ear", "committed": 1})
+                    await connection.publish(watermark_topic(rig, run_id), watermark)
+            assert await link.drain(5) == 0
+    assert heard == {"r1": "bench", "r2": "oven"}
+
+
+async def test_the_runs_of_two_rigs_are_recorded_by_one_link(outbox_path, store_path, points):
+    with closing(Outbox(outbox_path, rig="oven")) as outbox:
+        outbox.append([entry_of(document) for document in points(2, "r2")])
+    with Link(outbox_path=outbox_path, rig="bench", store_path=store_path) as link:
+        await link.put(points(1)[0])
+        assert await link.drain(10) == 0
+    assert sorted(run.run_id for run in open_store(store_path).runs()) == ["r1", "r2"]
+
+
+async def test_that_nobody_confirms_is_a_trouble_until_somebody_does(
+    broker, url_of, outbox_path, points, ear, monkeypatch, caplog
+):
+    monkeypatch.setattr("labctl.stream.publisher._UNCONFIRMED_S", 0.3)
+    monkeypatch.setattr("labctl.stream.announcer._LOOK_S", 0.05)
+    url = url_of(broker)
+    with Link(outbox_path=outbox_path, rig="bench", mqtt=url, recorders=["a", "b"]) as link:
+        await link.put(points(1)[0])
+        await ear.hear()
+        await ear.say(0, "a")
+        await until(lambda: link.problem is not None and "not confirmed" in link.problem)
+        await until(lambda: "publisher: not confirmed by recorder b" in link.trouble)
+        await ear.say(0, "b")
+        assert await link.drain(5) == 0
+        await until(lambda: link.problem is None and link.trouble == "")
+    assert caplog.text.count("not confirmed by recorder b for more than 0.3 s") == 1
+    assert caplog.text.count("is confirmed again") == 1
+
+
+async def until(is_so) -> None:
+    async with asyncio.timeout(20):
+        while not is_so():  # noqa: ASYNC110 - another thread changes it
+            await asyncio.sleep(0.01)
 
 
 async def on_the_outbox(link, statement: str) -> None:

@@ -32,6 +32,28 @@ async def test_a_session_that_breaks_is_followed_by_another(broker, caplog):
     assert await end(task)
 
 
+async def test_what_many_messages_met_is_said_once_with_its_count(broker, caplog):
+    reconnector = Reconnector("test", broker)
+    again = asyncio.Event()
+
+    async def publish() -> None:
+        raise BrokerLostError("Operation timed out")
+
+    async def session(_) -> None:
+        if reconnector.problem is None and "3 times" in caplog.text:
+            again.set()
+            await asyncio.Event().wait()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(publish())
+
+    task = asyncio.create_task(reconnector.keep(session))
+    await asyncio.wait_for(again.wait(), timeout=5)
+    assert await end(task)
+    assert caplog.text.count("Operation timed out") == 1
+    assert "test: Operation timed out (3 times); trying again" in caplog.text
+
+
 async def test_a_broker_that_is_away_is_logged_once(free_port, caplog):
     reconnector = Reconnector("test", broker_address(f"mqtt://127.0.0.1:{free_port}"))
 

@@ -24,7 +24,7 @@ def big(seq: int) -> Document:
 @pytest.fixture
 def outbox(outbox_path):
     limits = OutboxLimits(ceiling_bytes=MEGABYTE, reserve_bytes=2 * MEGABYTE)
-    with closing(Outbox(outbox_path, limits)) as outbox:
+    with closing(Outbox(outbox_path, rig="bench", limits=limits)) as outbox:
         yield outbox
 
 
