@@ -125,6 +125,11 @@ class LakeShore336(LineInstrument):
         return _SHARE_OF_RANGE[heater.range] * heater.pid.output_percent / 100.0
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether the heater is off, and stays so until a command switches it on."""
+        return self._heater.range == 0
+
+    @property
     def heater_range(self) -> int:
         """The range of the stage's heater: 0 is off, 3 the highest."""
         return self._heater.range

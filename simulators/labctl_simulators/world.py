@@ -1,7 +1,8 @@
 """The simulated world: stages, the cells on them, and which instrument is wired to which.
 
 A world file is TOML: `seed`, then tables [stages.NAME], [cells.NAME] and [instruments.NAME], where
-an instrument's name is the one the rig file gives it. Keys carry their units in their names.
+an instrument's name is the one the rig file gives it. Keys carry their units in their names; those
+of a cell depend on its `kind`: "pellet", which is the default, "symmetric", "lsv" or "full".
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from labctl_simulators.cell import MeasuredCell, Pellet, PelletOnStage, PelletProperties
+from labctl_simulators.cells import make_cell
 from labctl_simulators.stage import Stage, StageProperties
 from labctl_simulators.table import read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from labctl_simulators.cell import MeasuredCell
 
 _Table = Mapping[str, Any]
 _SECTIONS = ("stages", "cells", "instruments")
@@ -85,6 +88,17 @@ class World:
         """Return the cell that an instrument is wired to; ValueError if there is none."""
         return self._cells[self._wire(instrument, "cell")]
 
+    def mount(self, instrument: str, cell: str) -> None:
+        """Wire an instrument to another cell, before the instrument is made and measures.
+
+        Raises:
+            ValueError: an instrument or a cell that is not in this world.
+        """
+        settings = self.settings(instrument)
+        if cell not in self._cells:
+            raise ValueError(f"no cell {cell!r} in this world; expected {_one_of(self._cells)}")
+        self._instruments[instrument] = MappingProxyType({**settings, "cell": cell})
+
     def settings(self, instrument: str) -> Mapping[str, Any]:
         """Return an instrument's table as the file gives it; ValueError for an unknown name."""
         if instrument not in self._instruments:
@@ -138,13 +152,12 @@ def _seed(value: object, *, where: str) -> int:
     return value
 
 
-def _cell(table: _Table, stages: Mapping[str, Stage], *, where: str) -> PelletOnStage:
+def _cell(table: _Table, stages: Mapping[str, Stage], *, where: str) -> MeasuredCell:
     if "stage" not in table:
         raise ValueError(f"{where}.stage: missing; expected {_one_of(stages)}")
     _check_wire(table, "stage", stages, where=where)
-    numbers = {key: value for key, value in table.items() if key != "stage"}
-    properties = read_table(PelletProperties, numbers, where=where)
-    return PelletOnStage(Pellet(properties), stages[table["stage"]])
+    rest = {key: value for key, value in table.items() if key != "stage"}
+    return make_cell(rest, stages[table["stage"]], where=where)
 
 
 def _check_wire(table: _Table, key: str, known: Mapping[str, object], *, where: str) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labctl_simulators.cell import PelletOnStage
+from labctl_simulators.cell_in_time import CellInTime
+from labctl_simulators.pellet import Pellet
+from labctl_simulators.pellet_body import PelletBody
 from labctl_simulators.world import World
 
 DEMO = Path(__file__).parents[2] / "simulators" / "labctl_simulators" / "demo"
@@ -22,10 +24,17 @@ def with_line(tmp_path: Path, old: str, new: str) -> Path:
     return path
 
 
-def pellet_of(path: Path) -> PelletOnStage:
-    cell = World.from_toml(path).cell("potentiostat")
-    assert isinstance(cell, PelletOnStage)
-    return cell
+def body_of(world: World) -> PelletBody:
+    cell = world.cell("potentiostat")
+    assert isinstance(cell, CellInTime)
+    assert isinstance(cell.body, PelletBody)
+    return cell.body
+
+
+def pellet_of(path: Path) -> Pellet:
+    pellet = body_of(World.from_toml(path)).pellet
+    assert isinstance(pellet, Pellet)
+    return pellet
 
 
 @pytest.mark.parametrize(
@@ -39,7 +48,7 @@ def pellet_of(path: Path) -> PelletOnStage:
 def test_demo_worlds_hold_the_materials_of_the_study(
     file: str, conductivity_s_per_cm: float, activation_energy_ev: float
 ) -> None:
-    pellet = pellet_of(DEMO / file).pellet
+    pellet = pellet_of(DEMO / file)
     circuit = pellet.circuit(ROOM_K)
     ionic_ohm = circuit.bulk.resistance_ohm + circuit.grain_boundary.resistance_ohm
     assert 0.1 / (ionic_ohm * np.pi * 0.25) == pytest.approx(conductivity_s_per_cm)
@@ -51,16 +60,14 @@ def test_demo_worlds_hold_the_materials_of_the_study(
 def test_leakage_of_the_demo_pellets_is_three_decades_below_the_ions(
     file: str, temperature_k: float
 ) -> None:
-    circuit = pellet_of(DEMO / file).pellet.circuit(temperature_k)
+    circuit = pellet_of(DEMO / file).circuit(temperature_k)
     ionic_ohm = circuit.bulk.resistance_ohm + circuit.grain_boundary.resistance_ohm
     assert circuit.electronic_resistance_ohm > 1000.0 * ionic_ohm
 
 
 def test_the_cell_is_measured_on_the_stage_that_the_stage_instrument_controls() -> None:
     world = World.from_toml(ALOCL)
-    cell = world.cell("potentiostat")
-    assert isinstance(cell, PelletOnStage)
-    assert cell.stage is world.stage("stage")
+    assert body_of(world).stage is world.stage("stage")
 
 
 def test_settings_are_passed_on_as_the_file_gives_them() -> None:

@@ -6,12 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from labctl_simulators.cell import (
-    BOLTZMANN_EV_PER_K,
-    Pellet,
-    PelletOnStage,
-    PelletProperties,
-)
+from labctl_simulators.cell_in_time import CellInTime
+from labctl_simulators.elements import BOLTZMANN_EV_PER_K
+from labctl_simulators.pellet import Pellet, PelletProperties
+from labctl_simulators.pellet_body import PelletBody
 from labctl_simulators.stage import Stage, StageProperties
 
 ROOM_K = 298.15
@@ -135,13 +133,14 @@ def test_bulk_arc_peaks_where_its_resistance_and_brug_capacitance_say() -> None:
 
 def test_impedance_is_that_of_the_sample_and_not_of_its_stage() -> None:
     stage = Stage(COOLING, noise_seed=0)
-    cell = PelletOnStage(Pellet(ELECTROLYTE), stage)
+    cell = CellInTime(PelletBody(Pellet(ELECTROLYTE), stage))
     state = stage.state(600.0)
     assert state.sample_k - state.block_k > 1.0
-    expected = cell.pellet.circuit(state.sample_k).impedance(300.0)
+    expected = cell.body.pellet.circuit(state.sample_k).impedance(300.0)
     assert cell.impedance(300.0, 600.0) == expected
 
 
 def test_open_circuit_potential_is_the_one_given() -> None:
     stage = Stage(COOLING, noise_seed=0)
-    assert PelletOnStage(Pellet(ELECTROLYTE), stage).open_circuit_potential_v(10.0) == 0.005
+    cell = CellInTime(PelletBody(Pellet(ELECTROLYTE), stage))
+    assert cell.potential_v(10.0) == 0.005
