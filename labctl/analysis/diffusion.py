@@ -104,7 +104,7 @@ def line_objections(line: SqrtTimeLine, *, current_a: float) -> list[str]:
     """Return what speaks against a line being that of diffusion after a step of `current_a`."""
     said: list[str] = []
     if not line.is_straight:
-        said.append(f"no straight line in sqrt(t): its slope changes by {line.bending:.0%}")
+        said.append(f"no straight line in sqrt(t): its slope is uncertain by {line.bending:.0%}")
     if not line.r_squared > LOWEST_R_SQUARED:
         said.append(f"R^2 = {line.r_squared:.4f} in sqrt(t): expected > {LOWEST_R_SQUARED:g}")
     if line.slope_v_per_sqrt_s * current_a <= 0:

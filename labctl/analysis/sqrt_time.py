@@ -13,7 +13,7 @@ from labctl.analysis.circuits import FloatArray
 from labctl.errors import AnalysisError
 
 FEWEST_POINTS = 10
-MOST_BENDING = 0.05  # largest relative difference of the slope that counts as straight
+MOST_BENDING = 0.05  # relative error of the slope, by bending, up to which a line is straight
 _SIGNIFICANT = 3.0  # standard uncertainties
 _LATEST_BEGIN = 0.25  # of the last time: the line keeps half of the range in sqrt(t)
 _CANDIDATES_PER_E = 4.0
@@ -28,7 +28,10 @@ class SqrtTimeLine(BaseModel):
         intercept_v: the line at t = 0: the potential without what diffusion adds.
         u_intercept_v: its standard uncertainty, of the points' scatter alone.
         r_squared: share of the variance that the line explains.
-        bending: largest relative difference of the local slope between two places of the line.
+        bending: about how far the slope is from that at the begin of the step, relative to it: how
+            much the local slope differs along the line, for as far as the line's middle is from
+            t = 0. An open-circuit curve that bends within a pulse, or a resistance that changes
+            with the charge, shows here.
         is_straight: whether the bending is small, or not beyond the points' scatter.
         begin_s: first time that the line uses: jump and charge transfer lie before.
         end_s: last time that it uses.
@@ -96,25 +99,27 @@ def _line(elapsed: FloatArray, potential: FloatArray) -> SqrtTimeLine:
     middle, half = (root[0] + root[-1]) / 2, (root[-1] - root[0]) / 2
     x = (root - middle) / half
     (at_middle, slope), covariance, off = _polynomial(x, potential, 1)
-    bending, u_bending = _bending(x, potential, slope)
+    differs, u_differs = _slope_differs(x, potential, slope)
+    lever = middle / (2.0 * half)
+    bending, u_bending = lever * differs, lever * u_differs
     to_zero = np.array([1.0, -middle / half])
     spread = float(((potential - potential.mean()) ** 2).sum())
-    u_bent = bending * abs(slope) / np.sqrt(12.0)
+    u_bent = bending * abs(slope) / np.sqrt(3.0)
     return SqrtTimeLine(
         slope_v_per_sqrt_s=float(slope / half),
         u_slope_v_per_sqrt_s=float(np.hypot(np.sqrt(covariance[1, 1]), u_bent) / half),
         intercept_v=float(np.array([at_middle, slope]) @ to_zero),
         u_intercept_v=float(np.sqrt(to_zero @ covariance @ to_zero)),
         r_squared=1.0 - off / spread if spread > 0 else 0.0,
-        bending=bending,
-        is_straight=bending <= max(MOST_BENDING, _SIGNIFICANT * u_bending),
+        bending=float(bending),
+        is_straight=bool(bending <= max(MOST_BENDING, _SIGNIFICANT * u_bending)),
         begin_s=float(elapsed[0]),
         end_s=float(elapsed[-1]),
         n_points=int(elapsed.size),
     )
 
 
-def _bending(x: FloatArray, potential: FloatArray, slope: float) -> tuple[float, float]:
+def _slope_differs(x: FloatArray, potential: FloatArray, slope: float) -> tuple[float, float]:
     """Return by how much the local slope differs along a line, relative to it, and how sure.
 
     Of a cubic, between any two of five places: an exponential of slow charge transfer has the same

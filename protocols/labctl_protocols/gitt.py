@@ -17,12 +17,12 @@ from pydantic import Field
 from labctl.analysis.gitt import coulombic_efficiency
 from labctl.errors import BadInputError
 from labctl.instruments.capabilities import CanCp, CanOcp
-from labctl.run.protocol import PlannedStep, Protocol
+from labctl.run.protocol import PlannedStep, Protocol, step
+from labctl_protocols.held_temperature import HeldTemperature
 from labctl_protocols.titration import (
     Direction,
     Mode,
     TitrationParameters,
-    planned,
     pulse_steps,
 )
 from labctl_protocols.titration_pulses import PulseTaken, Titration
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _SPARE = 1.25  # a cell may hold more than its nominal capacity
 _MOST_PULSES = 5000
+_MOST_OFF = 0.005  # of the charge: how far from its begin a cell may end
 _MAH_PER_G = 1.0 / 3.6 / 1000.0  # of C/kg
 _BRANCHES: dict[str, tuple[Direction, ...]] = {
     "charge": ("charge",),
@@ -41,8 +42,8 @@ _BRANCHES: dict[str, tuple[Direction, ...]] = {
 }
 
 
-class GittParameters(TitrationParameters):
-    """Parameters of `gitt`, besides those of its pulses and rests.
+class GittParameters(TitrationParameters, HeldTemperature):
+    """Parameters of `gitt`, besides those of its pulses and rests and of a temperature to hold.
 
     Attributes:
         mode: "gitt": the potential comes to rest after each pulse; "ici": the current is only
@@ -95,10 +96,10 @@ def place_of(direction: Direction, number: int) -> str:
 
 def plan(parameters: GittParameters, sample: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `gitt` may take; how many pulses a branch needs only shows later."""
-    steps: list[PlannedStep] = []
+    steps = parameters.settle_steps()
     for index, direction in enumerate(parameters.directions()):
         if parameters.rests_before(index):
-            steps.append(planned(f"{direction}/rest", parameters.rest()))
+            steps.append(step(f"{direction}/rest", parameters.rest()))
         for number in range(1, parameters.most_pulses(sample) + 1):
             place = place_of(direction, number)
             steps += pulse_steps(parameters, place, direction, sample, is_optional=number > 1)
@@ -107,12 +108,13 @@ def plan(parameters: GittParameters, sample: SampleConfig) -> list[PlannedStep]:
 
 async def gitt(run: Run, parameters: GittParameters) -> None:
     """Titrate the cell branch by branch, and say what came of each pulse and of the whole."""
+    await parameters.reach(run)
     titration = Titration(run, parameters)
     for index, direction in enumerate(parameters.directions()):
         if parameters.rests_before(index):
             await titration.rest(f"{direction}/rest")
         await _take_branch(titration, parameters, direction)
-    await run.record("gitt_summary", _summary(run, parameters, titration.taken))
+    await run.record("gitt_summary", _summary(run, parameters, titration))
 
 
 async def _take_branch(
@@ -125,14 +127,19 @@ async def _take_branch(
             return
 
 
-def _summary(run: Run, parameters: GittParameters, taken: list[PulseTaken]) -> dict[str, Any]:
+def _summary(run: Run, parameters: GittParameters, titration: Titration) -> dict[str, Any]:
     """Return what the whole titration says."""
-    sample = run.sample
+    sample, taken = run.sample, titration.taken
     branches = {
         direction: _branch(run, [each for each in taken if each.direction == direction])
         for direction in parameters.directions()
     }
     efficiency, warnings = _efficiency(branches)
+    off = 0.0 if math.isnan(efficiency) else _off_its_begin(titration)
+    if abs(off) > _MOST_OFF:
+        side = "above" if off > 0 else "below"
+        said = f"at rest the cell ended {abs(off):.1%} of the charge {side} where it began"
+        warnings.append(f"{said}: so much of the coulombic efficiency is neither loss nor gain")
     if sample.reference_potential is None:
         warnings.append("no reference_potential: potentials against Li+/Li are not known")
     return {
@@ -162,6 +169,29 @@ def _branch(run: Run, taken: list[PulseTaken]) -> dict[str, Any]:
         "ended_by": taken[-1].ended_by or "the largest number of pulses",
         "reached_its_potential": bool(taken[-1].ended_by),
     }
+
+
+def _off_its_begin(titration: Titration) -> float:
+    """Return by how much of the charge a cell ended above where it began; 0 where nothing tells.
+
+    By the potentials at rest, and by what the last two pulses changed them.
+    """
+    taken = titration.taken
+    rests = [titration.first_rest, *(each.rest for each in taken)]
+    first, before, last = rests[0], rests[-3], rests[-1]
+    if (
+        first is None
+        or before is None
+        or last is None
+        or titration.parameters.mode_of_rests() == "ici"
+    ):
+        return 0.0
+    change_v = last.potential_v - before.potential_v
+    passed_c = taken[-1].charge_c + taken[-2].charge_c
+    charged_c = sum(each.charge_c for each in taken if each.direction == "charge")
+    if not change_v * passed_c > 0:
+        return 0.0
+    return (last.potential_v - first.potential_v) * passed_c / change_v / charged_c
 
 
 def _efficiency(branches: dict[str, dict[str, Any]]) -> tuple[float, list[str]]:

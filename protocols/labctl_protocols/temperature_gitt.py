@@ -15,12 +15,11 @@ from pydantic import Field
 from labctl.analysis.activation import fit_activation
 from labctl.errors import AnalysisError
 from labctl.instruments.capabilities import CanCp, CanOcp
-from labctl.run.protocol import PlannedStep, Protocol
+from labctl.run.protocol import PlannedStep, Protocol, step
 from labctl_protocols.temperatures import Setpoint, TemperatureParameters, settle, settle_step
 from labctl_protocols.titration import (
     Direction,
     TitrationParameters,
-    planned,
     pulse_keys,
     pulse_steps,
 )
@@ -61,7 +60,7 @@ def plan(parameters: TemperatureGittParameters, sample: SampleConfig) -> list[Pl
     for setpoint in parameters.setpoints():
         steps += [
             settle_step(parameters, setpoint),
-            planned(setpoint.key("rest"), parameters.rest()),
+            step(setpoint.key("rest"), parameters.rest()),
         ]
         for place, direction in _pulses(parameters, setpoint):
             steps += pulse_steps(parameters, place, direction, sample)

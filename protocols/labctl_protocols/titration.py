@@ -9,7 +9,7 @@ from labctl.config import SampleConfig
 from labctl.instruments.dc_techniques import Cp, Stop
 from labctl.instruments.techniques import Ocp
 from labctl.quantities import DurationS, LengthM, VoltageV
-from labctl.run.protocol import PlannedStep
+from labctl.run.protocol import PlannedStep, step
 from labctl_protocols.currents import CurrentParameters
 from labctl_protocols.potential_window import PotentialWindow
 
@@ -102,17 +102,6 @@ class TitrationParameters(CurrentParameters, PotentialWindow):
         return Ocp(duration_s=self.rest_s(), interval_s=self.pulse_interval)
 
 
-def planned(key: str, technique: Cp | Ocp, *, is_optional: bool = False) -> PlannedStep:
-    """Return a technique as a step of a plan."""
-    return PlannedStep(
-        key=key,
-        kind=technique.NAME,
-        expected_duration_s=technique.expected_duration_s(),
-        technique=technique,
-        is_optional=is_optional,
-    )
-
-
 def pulse_keys(place: str) -> tuple[str, str]:
     """Return the keys of a pulse and of what follows it: "charge-001" to "charge-001/pulse"."""
     return f"{place}/pulse", f"{place}/rest"
@@ -129,6 +118,6 @@ def pulse_steps(
     """Return the steps of one pulse."""
     pulse_key, rest_key = pulse_keys(place)
     return [
-        planned(pulse_key, parameters.pulse(direction, sample), is_optional=is_optional),
-        planned(rest_key, parameters.pause(), is_optional=is_optional),
+        step(pulse_key, parameters.pulse(direction, sample), is_optional=is_optional),
+        step(rest_key, parameters.pause(), is_optional=is_optional),
     ]

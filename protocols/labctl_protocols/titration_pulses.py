@@ -28,19 +28,22 @@ class PulseTaken:
     charge_c: float
     ended_by: str
     diffusion: Diffusion | None
+    rest: RestEnd | None
 
 
 @dataclass
 class Titration:
     """One titration under way: what was taken, the charge so far, and the last rest or flow.
 
-    `charge_c` is the net charge since the begin; a charge counts positive.
+    `charge_c` is the net charge since the begin; a charge counts positive. `first_rest` is where
+    the cell stood then, and the `rest` of what was `taken` the last one in which it came to rest.
     """
 
     run: Run
     parameters: TitrationParameters
     charge_c: float = 0.0
     taken: list[PulseTaken] = field(default_factory=list[PulseTaken])
+    first_rest: RestEnd | None = None
     _rest: RestEnd | None = None
     _flow: EndOfFlow | None = None
     _flowed_s: float = 0.0
@@ -49,6 +52,7 @@ class Titration:
         """Let the potential come to rest before the pulses."""
         measured = await self.run.ocp(key=key, parameters=self.parameters.rest())
         self._rest = _end_of_rest(measured)
+        self.first_rest = self.first_rest or self._rest
         self._turn()
 
     def _turn(self) -> None:
@@ -72,6 +76,7 @@ class Titration:
             charge_c=charge_c,
             ended_by=pulse.ended_by,
             diffusion=None if found is None else found.diffusion,
+            rest=self._rest,
         )
         self.taken.append(taken)
         await run.record(
