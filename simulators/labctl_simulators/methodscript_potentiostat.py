@@ -7,10 +7,10 @@ once in the next one, since the instrument samples much faster than it sends.
 """
 
 import math
-from typing import Protocol
 
 import numpy as np
 
+from labctl_simulators.cell import MeasuredCell
 from labctl_simulators.device import Faults
 from labctl_simulators.methodscript_errors import ErrorCode, ScriptError
 from labctl_simulators.methodscript_impedance import (
@@ -48,34 +48,6 @@ POTENTIAL_NOISE_V = 20e-6
 _NOISE_BLOCK = 256
 
 
-class Cell(Protocol):
-    """What a potentiostat does to a cell and sees of it; time never falls."""
-
-    def apply_potential(self, potential_v: float, now_s: float, *, limit_a: float) -> None:
-        """Hold a potential, as far as the current stays within its limit."""
-        ...
-
-    def apply_current(self, current_a: float, now_s: float, *, limit_v: float) -> None:
-        """Hold a current, as far as the potential stays within its limit."""
-        ...
-
-    def open_circuit(self, now_s: float) -> None:
-        """Disconnect the leads."""
-        ...
-
-    def potential_v(self, now_s: float) -> float:
-        """Return the potential at the terminals, in V."""
-        ...
-
-    def current_a(self, now_s: float) -> float:
-        """Return the current through the terminals, in A."""
-        ...
-
-    def impedance(self, frequency_hz: float, now_s: float) -> complex:
-        """Return the impedance in ohm."""
-        ...
-
-
 class Potentiostat:
     """What a script acts on: it has settings and a cell, and no notion of scripts.
 
@@ -95,7 +67,7 @@ class Potentiostat:
 
     def __init__(
         self,
-        cell: Cell,
+        cell: MeasuredCell,
         *,
         noise_fraction: float,
         rng: np.random.Generator,
