@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from labctl.cli.result_views import result_tables
-from labctl.documents import OUTPUTS_OFF
+from labctl.documents import IN_USE, OUTPUTS_OFF
 from labctl.quantities import celsius, format_duration, si_with_uncertainty, with_uncertainty
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def print_run(run: StoredRun) -> None:
 
 def _safety(instrument: str, state: str) -> str:
     """Return whether an instrument is safe; a problem names the instrument itself."""
+    if state.startswith(IN_USE):
+        return f"{'in use':10}{instrument}: {state}"
     word = "safe" if state == OUTPUTS_OFF else "NOT SAFE"
     return f"{word:10}{instrument}: {state.removeprefix(f'{instrument}: ')}"
 

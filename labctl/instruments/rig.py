@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from labctl.config import CoolingConfig, PotentiostatLimitsConfig, StageLimitsConfig, validate
@@ -73,6 +73,10 @@ class Channel:
     u_temperature_k: float
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    def on_stage(self, stage: TemperatureStage) -> Channel:
+        """Return the same channel with another stage."""
+        return replace(self, stage=stage)
+
 
 class Rig:
     """The instruments of one channel or several, built from the rig file and not yet open."""
@@ -97,6 +101,11 @@ class Rig:
     def channel(self) -> Channel:
         """Return the channel; of several the first."""
         return next(iter(self.channels.values()))
+
+    def instruments_of(self, channel_name: str) -> tuple[str, str]:
+        """Return the names of a channel's potentiostat and stage."""
+        wired = self._config.channels[channel_name]
+        return wired.potentiostat, wired.stage
 
     @property
     def in_use(self) -> Mapping[str, str]:
