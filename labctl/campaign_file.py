@@ -1,4 +1,4 @@
-"""A campaign's file: which protocol runs on which samples, entry by entry, each sample's own run."""
+"""A campaign's file: entry by entry, which protocol runs on which samples, a run for each."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def _said(temperatures_c: Sequence[float]) -> str:
 
 
 def samples_to_change(campaign: Campaign) -> str:
-    """Return where a person would have to mount another sample between two entries; "" if nowhere."""
+    """Return where somebody would have to mount another sample between entries; "" if nowhere."""
     mounted: dict[str, tuple[str, Path]] = {}
     for entry in campaign.entries:
         for run in entry.runs:

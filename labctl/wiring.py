@@ -109,10 +109,16 @@ def simulated_world(config: RigConfig, *, source: str) -> Any:
 def _mount(world: Any, run: Prepared) -> None:
     """Put the sample's simulated cell on its channel."""
     simulation, wired = run.sample.simulation, run.config.channels[run.channel]
+    n_inputs, number = len(world.cells(wired.potentiostat)), wired.multiplexer_input or 1
+    if number > n_inputs:
+        raise BadInputError(
+            f"{run.request.rig}: channels.{run.channel}.multiplexer_input = {number}: the world "
+            f"has {n_inputs} cells at {wired.potentiostat!r}; expected as many in its `cells`"
+        )
     if simulation is None:
         return
     try:
-        world.mount(wired.potentiostat, simulation.cell, at_input=wired.multiplexer_input or 1)
+        world.mount(wired.potentiostat, simulation.cell, at_input=number)
     except ValueError as error:
         where = f"{run.request.sample}: simulation.cell = {simulation.cell!r}"
         raise BadInputError(f"{where}: {error}") from error

@@ -45,6 +45,30 @@ def shown_progress(*, quiet: bool = False) -> Generator[Callable[[Progress], Non
 
 
 @contextmanager
+def shown_campaign(
+    *, quiet: bool = False
+) -> Generator[Callable[[str], Callable[[Progress], None]], None, None]:
+    """Give what returns an observer that shows on stderr the progress on a channel."""
+    if quiet:
+        yield lambda _: lambda _: None
+        return
+    if not sys.stderr.isatty():
+        yield lambda channel: _LineObserver(f"{channel} ")
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+    with _falling_silent():
+        live.start()
+    try:
+        yield _LiveChannels(live).observer_for
+    finally:
+        with _falling_silent():
+            live.stop()
+
+
+@contextmanager
 def _falling_silent() -> Generator[None, None, None]:
     """Write nothing more to stderr, whatever is written, once its reader has gone."""
     try:
@@ -58,7 +82,8 @@ def _falling_silent() -> Generator[None, None, None]:
 class _LineObserver:
     """Writes a line whenever a step begins, and when a trouble with the data begins or ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "") -> None:
+        self._label = label
         self._step = ""
         self._trouble = ""
 
@@ -72,7 +97,7 @@ class _LineObserver:
             return
         self._step = progress.step
         left = format_duration(progress.time_left_s)
-        number = f"[{progress.steps_done + 1}/{progress.steps_total}]"
+        number = f"[{self._label}{progress.steps_done + 1}/{progress.steps_total}]"
         with _falling_silent():
             sys.stderr.write(f"{number} {progress.step}, about {left} left\n")
 
@@ -90,6 +115,43 @@ class _LiveObserver:
         self._shown_at_s = perf_counter()
         with _falling_silent():
             self._live.update(_table(progress), refresh=True)
+
+
+class _LiveChannels:
+    """Keeps a table with a line for each channel up to date."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._shown_at_s = 0.0
+        self._now: dict[str, Progress] = {}
+
+    def observer_for(self, channel: str) -> Callable[[Progress], None]:
+        """Return what shows the progress on a channel."""
+        return lambda progress: self._show(channel, progress)
+
+    def _show(self, channel: str, progress: Progress) -> None:
+        self._now[channel] = progress
+        if perf_counter() - self._shown_at_s < _REFRESH_S:
+            return
+        self._shown_at_s = perf_counter()
+        with _falling_silent():
+            self._live.update(_channels_table(self._now), refresh=True)
+
+
+def _channels_table(channels: Mapping[str, Progress]) -> Table:
+    """Return the progress on several channels, a line for each."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("channel", "step", "", "temperature", "last point", "time left"):
+        table.add_column(heading)
+    for channel, progress in channels.items():
+        step = f"{progress.steps_done + 1} of {progress.steps_total}"
+        left = format_duration(progress.time_left_s)
+        point = point_text(progress.last_point)
+        note = progress.trouble or _temperature(progress)
+        table.add_row(channel, step, progress.step, note, point, left)
+    return table
 
 
 def _table(progress: Progress) -> Table:

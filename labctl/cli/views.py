@@ -43,13 +43,16 @@ def print_runs(summaries: Sequence[RunSummary]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "protocol", "sample", "started (UTC)", "took", "points", "outcome"):
         table.add_column(heading, no_wrap=True)
+    if any(run.campaign for run in summaries):
+        table.add_column("campaign", overflow="fold")  # what gives way where there is little room
     for run in summaries:
         took = "" if run.duration_s is None else format_duration(run.duration_s)
         started = run.start_time[:16].replace("T", " ")
         outcome = f"[{_STYLES.get(run.outcome, 'red')}]{run.outcome}"
         points = str(run.n_points)
         names = escape(run.run_id), escape(run.protocol), escape(run.sample)
-        table.add_row(*names, started, took, points, outcome)
+        campaign = [f"{run.campaign['name']}: {run.campaign['entry']}"] if run.campaign else []
+        table.add_row(*names, started, took, points, outcome, *map(escape, campaign))
     console().print(table)
 
 
