@@ -28,11 +28,11 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def console() -> Any:
-    """Return a console for tables; wide enough for them where the output is no terminal."""
+def console(width: int = 120) -> Any:
+    """Return a console for tables; so wide where the output is no terminal."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=120)
+    return Console() if sys.stdout.isatty() else Console(width=width)
 
 
 def print_runs(summaries: Sequence[RunSummary]) -> None:
@@ -53,7 +53,7 @@ def print_runs(summaries: Sequence[RunSummary]) -> None:
         names = escape(run.run_id), escape(run.protocol), escape(run.sample)
         campaign = [f"{run.campaign['name']}: {run.campaign['entry']}"] if run.campaign else []
         table.add_row(*names, started, took, points, outcome, *map(escape, campaign))
-    console().print(table)
+    console(width=160 if table.columns[-1].header == "campaign" else 120).print(table)
 
 
 def run_data(run: StoredRun) -> dict[str, Any]:
