@@ -199,7 +199,7 @@ def _stage(config: RigConfig, channel: str) -> str:
 
 def _setpoints(run: Prepared) -> list[float]:
     """Return the temperatures, in degC, that a run goes to in turn."""
-    steps = run.protocol.plan(run.parameters)
+    steps = run.protocol.plan(run.parameters, run.sample)
     found = [celsius(step.temperature_k) for step in steps if step.temperature_k is not None]
     return [round(each, 6) for each in found]
 

@@ -113,8 +113,8 @@ def changed(folder: Path, old: str, new: str) -> CampaignRequest:
             "cell-1 =",
             "cell-9 =",
             (
-                r"runs\.0\.samples\.cell-9 = 'samples/a\.toml': no channel 'cell-9' in .*rig\.toml; there "
-                r"are: cell-1, cell-2, cell-3, cell-4"
+                r"runs\.0\.samples\.cell-9 = 'samples/a\.toml': no channel 'cell-9' in .*rig\.toml"
+                r"; there are: cell-1, cell-2, cell-3, cell-4"
             ),
         ),
         ("samples/b.toml", "samples/x.toml", r"samples/x\.toml: no such file"),
