@@ -33,13 +33,14 @@ from labctl.stream.outbox import OutboxLimits
 from labctl.wiring import no_opener, opener_for, simulated_devices, simulated_world, wired_rig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
     from labctl.config import RigConfig
     from labctl.documents import Sink
     from labctl.instruments.rig import Rig
     from labctl.instruments.techniques import Identity
+    from labctl.run.place import Place
     from labctl.run.progress import Progress
     from labctl.stream.link import Link
 
@@ -94,7 +95,7 @@ def check(request: RunRequest) -> list[CheckedStep]:
 def _checked(request: RunRequest) -> tuple[Prepared, list[CheckedStep]]:
     """Return a request validated, and its steps with all limits checked; errors as for `check`."""
     prepared = prepare(request)
-    rig = wired_rig(prepared, no_opener)
+    rig = wired_rig([prepared], no_opener)
     return prepared, check_plan(prepared.protocol, prepared.parameters, prepared.sample, rig)
 
 
@@ -110,12 +111,14 @@ def run(request: RunRequest, observer: Callable[[Progress], None]) -> RunReport:
     request.data.mkdir(parents=True, exist_ok=True)
     run_id = request.run_id or new_run_id(prepared.sample.name)
     with held_folder(request.data, this_process(run_id=run_id)):
-        delivery = _delivery(prepared)
-        report = _run_on(_loop(request), _main(prepared, run_id, delivery.link, observer))
+        delivery = delivery_of(prepared)
+        report = run_until_signal(
+            loop_for(request), _main(prepared, run_id, delivery.link, observer)
+        )
     return replace(report, recorded_elsewhere=delivery.elsewhere)
 
 
-def _delivery(prepared: Prepared) -> Delivery:
+def delivery_of(prepared: Prepared) -> Delivery:
     """Return how the run's documents get to a store."""
     config = prepared.config
     return delivery_from(
@@ -128,7 +131,7 @@ def _delivery(prepared: Prepared) -> Delivery:
     )
 
 
-def _run_on(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, _T]) -> _T:
+def run_until_signal(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine to its end on a loop; a signal cancels it, from now on."""
     with held_signals() as signals:
 
@@ -149,7 +152,8 @@ def _outbox_limits(config: RigConfig) -> OutboxLimits:
     )
 
 
-def _loop(request: RunRequest) -> asyncio.AbstractEventLoop:
+def loop_for(request: RunRequest) -> asyncio.AbstractEventLoop:
+    """Return a new loop, on whose clock a request runs."""
     if request.is_simulated:
         # Loop and bus threads take turns thousands of times a second; each would wait 5 ms for an
         # MQTT thread at work. Until the process ends: nothing suffers from the shorter slices.
@@ -163,11 +167,11 @@ def run_into(request: RunRequest, sink: Sink) -> Ending:
     prepared, _ = _checked(request)
 
     async def main() -> Ending:
-        async with _open_rig(prepared) as (rig, identities):
-            order = _order(prepared, request.run_id or new_run_id(prepared.sample.name))
-            return (await _execute(order, prepared, rig, identities, sink, lambda _: None)).ending
+        async with open_rig([prepared]) as (rig, identities):
+            order = order_of(prepared, request.run_id or new_run_id(prepared.sample.name))
+            return (await execute(order, prepared, rig, identities, sink, lambda _: None)).ending
 
-    return _run_on(_loop(request), main())
+    return run_until_signal(loop_for(request), main())
 
 
 async def _main(
@@ -179,7 +183,7 @@ async def _main(
         # The link first: where it cannot be had, the instruments must not hear from this run.
         async with link:
             await _check_run_id(prepared, link)
-            _check_room(link)
+            check_room(link)
             async with _delivered(link, course):
                 await _carry_out(prepared, run_id, link, observer, course)
     except LabctlError as error:
@@ -200,7 +204,7 @@ class _Course:
     """
 
     has_begun: bool = False
-    executed: _Executed | None = None
+    executed: Executed | None = None
     undelivered: str = ""
     went_wrong: str = ""
 
@@ -219,10 +223,10 @@ async def _delivered(link: Link, course: _Course) -> AsyncGenerator[None]:
         course.went_wrong = str(error)
     finally:
         if course.has_begun:
-            course.undelivered = await _left_after_drain(link)
+            course.undelivered = await left_after_drain(link)
 
 
-async def _left_after_drain(link: Link) -> str:
+async def left_after_drain(link: Link) -> str:
     """Return why not every document is stored, having waited for that; "" if every one is."""
     try:
         pending = await link.drain(_DRAIN_TIMEOUT_S)
@@ -241,11 +245,11 @@ async def _carry_out(
     course: _Course,
 ) -> None:
     """Carry a run out on its rig, which is opened for that and closed again."""
-    async with _open_rig(prepared) as (rig, identities):
-        order = _order(prepared, run_id)
+    async with open_rig([prepared]) as (rig, identities):
+        order = order_of(prepared, run_id)
         shown = ShownRun(link, order, prepared.channel, observer)
         course.has_begun = True
-        course.executed = await _execute(order, prepared, rig, identities, link, shown)
+        course.executed = await execute(order, prepared, rig, identities, link, shown)
         shown.end(course.executed.ending)
 
 
@@ -273,7 +277,7 @@ async def _check_run_id(prepared: Prepared, link: Link) -> None:
         raise BadInputError(f"run_id = {run_id!r}: there is such a run already")
 
 
-def _check_room(link: Link) -> None:
+def check_room(link: Link) -> None:
     """Refuse to begin what would have to pause at its first step."""
     if link.room is Room.NONE:
         raise StreamError(
@@ -283,7 +287,7 @@ def _check_room(link: Link) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Executed:
+class Executed:
     """A run that was carried out, and how long it took in its own time."""
 
     run_id: str
@@ -292,15 +296,15 @@ class _Executed:
 
 
 @asynccontextmanager
-async def _open_rig(
-    prepared: Prepared,
+async def open_rig(
+    runs: Sequence[Prepared],
 ) -> AsyncGenerator[tuple[Rig, Mapping[str, Identity]], None]:
     """Give the rig with its instruments open and safe, and who they are; close it at the end.
 
     Safe first, and whatever comes: whoever used the rig last may have been killed with the heater
     on, and whoever wants the end now wants it off, too.
     """
-    rig = wired_rig(prepared, opener_for(prepared, asyncio.get_running_loop()))
+    rig = wired_rig(runs, opener_for(runs, asyncio.get_running_loop()))
     identities = await whatever_comes(
         rig.open_safe(timeout_s=SAFE_STATE_TIMEOUT_S), said=ENDING_ANYWAY
     )
@@ -318,23 +322,24 @@ def _check_not_cancelled() -> None:
         raise NotStartedError("stopped before the run began; the rig is safe: outputs off")
 
 
-async def _execute(
+async def execute(
     order: RunOrder,
     prepared: Prepared,
-    rig: Rig,
+    place: Place,
     identities: Mapping[str, Identity],
     sink: Sink,
     observer: Callable[[Progress], None],
-) -> _Executed:
+) -> Executed:
     """Return how the run ended, what it was, and how long it took in its own time."""
     clock = RunClock(asyncio.get_running_loop(), epoch=prepared.request.epoch)
-    executor = Executor(order, rig, sink, clock, observer)
-    about = {name: asdict(identity) for name, identity in identities.items()}
+    executor = Executor(order, place, sink, clock, observer)
+    about = {name: asdict(identities[name]) for name in place.drivers}
     ending = await executor.execute(about)
-    return _Executed(run_id=order.run_id, ending=ending, duration_s=clock.elapsed_s())
+    return Executed(run_id=order.run_id, ending=ending, duration_s=clock.elapsed_s())
 
 
-def _order(prepared: Prepared, run_id: str) -> RunOrder:
+def order_of(prepared: Prepared, run_id: str) -> RunOrder:
+    """Return what to run, for the executor."""
     request = prepared.request
     return RunOrder(
         run_id=run_id,

@@ -60,7 +60,7 @@ def test_a_heater_that_was_left_on_is_off_before_a_run_begins(
         left_on = stage.transmit(1.0).decode().strip()
         stage.disconnect(1.0)
         prepared = assembly.Prepared(**{**vars(prepared), "config": config})
-        async with assembly._open_rig(prepared) as (rig, _):
+        async with assembly.open_rig([prepared]) as (rig, _):
             wire = rig.drivers["stage"]
             reading = await wire.read()
         for server in servers.values():
@@ -91,7 +91,7 @@ def test_what_is_wrong_with_the_data_is_part_of_the_progress(
     tmp_path, write_bench, quick, monkeypatch
 ) -> None:
     monkeypatch.setattr("labctl.stream.announcer._LOOK_S", 0.02)
-    order = assembly._order(
+    order = assembly.order_of(
         assembly.prepare(request(write_bench(tmp_path), parameters=quick)), "run-1"
     )
     nobody = "mqtt://127.0.0.1:1"
@@ -176,4 +176,4 @@ def test_the_rig_file_of_a_run_is_the_one_that_was_used(
     used = rig.read_text()
     prepared = assembly.prepare(request(folder, parameters=quick))
     rig.write_text("name = 'another'")
-    assert assembly._order(prepared, "run-1").provenance["rig_file"] == used
+    assert assembly.order_of(prepared, "run-1").provenance["rig_file"] == used

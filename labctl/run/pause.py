@@ -55,7 +55,8 @@ class Pause:
 
     async def _pause(self) -> None:
         self.count += 1
-        await self._channel.potentiostat.cell_off()
+        async with self._channel.turn:
+            await self._channel.potentiostat.cell_off()
         await self._emitter.event(STREAM, {"phase": "begin", "reason": _NO_ROOM})
         self._tracker.note(f"PAUSED, cell off, temperature held: {_NO_ROOM}")
         with self._telemetry.unrecorded():

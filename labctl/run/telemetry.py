@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from labctl.errors import InstrumentError, LimitError
 from labctl.instruments.techniques import StageReading
-from labctl.quantities import celsius
+from labctl.run.shared_stage import reading_fault
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 STREAM = "temperature"
 _UNITS = {"time_s": "s", **StageReading.UNITS}
 _KEPT_S = 86400.0
-_OVERSHOOT_K = 2.0  # a stage at the highest setpoint allowed may pass it by this much
 
 
 @dataclass(frozen=True)
@@ -94,13 +92,9 @@ class Telemetry:
 
     def _check(self, reading: StageReading) -> None:
         """Raise if the reading cannot be trusted or is above what the rig allows."""
-        if reading.status_bits or math.isnan(reading.temperature_k):
-            message = f"its temperature cannot be trusted (status bits {reading.status_bits})"
-            raise InstrumentError("stage", message)
-        highest_k = self._channel.limits.temperature_k[1]
-        if reading.temperature_k > highest_k + _OVERSHOOT_K:
-            here, allowed = celsius(reading.temperature_k), celsius(highest_k)
-            raise LimitError(f"stage at {here:.1f} degC: the rig allows {allowed:.1f} degC")
+        fault = reading_fault(reading, self._channel.limits)
+        if fault is not None:
+            raise fault
 
     async def next_reading(self) -> TimedReading:
         """Return the next reading as soon as it is there."""
