@@ -190,7 +190,8 @@ class SampleConfig(Config):
     """A sample file: the specimen, its geometry and how it was made.
 
     `composition` names what varies in a series ("Li/Al"), `active_mass` is that of the active
-    material, `nominal_capacity` what it can hold, and `reference_potential` the potential of the
+    material, `nominal_capacity` what it can hold, `diffusion_length` how far ions go in it (a
+    layer's thickness, a particle's radius), and `reference_potential` the potential of the
     reference electrode against Li+/Li (Li-In: 0.62 V).
     """
 
@@ -203,6 +204,7 @@ class SampleConfig(Config):
     mass: MassKg | None = Field(default=None, gt=0)
     active_mass: MassKg | None = Field(default=None, gt=0)
     nominal_capacity: ChargeC | None = Field(default=None, gt=0)
+    diffusion_length: LengthM | None = Field(default=None, gt=0)
     reference_potential: VoltageV | None = None
     pressing_pressure: PressurePa | None = None
     stack_pressure: PressurePa | None = None

@@ -17,7 +17,7 @@ from labctl.errors import AnalysisError
 from labctl.instruments.capabilities import CanEis
 from labctl.quantities import DurationS, FrequencyHz
 from labctl.run.protocol import PlannedStep, Protocol, step
-from labctl_protocols.held_temperature import HeldTemperature
+from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
 from labctl_protocols.spectra import SpectrumParameters, usable
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from labctl.run.run import Measurement, Run
 
 
-class CompositionSeriesParameters(SpectrumParameters, HeldTemperature):
+class CompositionSeriesParameters(SpectrumParameters, OneTemperatureParameters):
     """Parameters of `composition_series`.
 
     Attributes:
@@ -45,26 +45,26 @@ def _keys(number: int) -> tuple[str, str]:
 
 def plan(parameters: CompositionSeriesParameters, _: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `composition_series` will take."""
-    steps = parameters.settle_steps()
+    steps = planned_settle(parameters)
     for number in range(parameters.n_repeats):
         pause_key, eis_key = _keys(number)
         if number and parameters.pause:
             steps.append(
                 PlannedStep(key=pause_key, kind="wait", expected_duration_s=parameters.pause)
             )
-        steps.append(step(eis_key, parameters.sweep()))
+        steps.append(step(eis_key, parameters.sweep(0.0)))
     return steps
 
 
 async def composition_series(run: Run, parameters: CompositionSeriesParameters) -> None:
     """Measure and fit the spectra, and record what they say together."""
-    await parameters.reach(run)
+    await settle(run, parameters)
     found: list[Conductivity] = []
     for number in range(parameters.n_repeats):
         pause_key, eis_key = _keys(number)
         if number and parameters.pause:
             await run.wait(key=pause_key, duration_s=parameters.pause)
-        measured = await run.eis(key=eis_key, parameters=parameters.sweep())
+        measured = await run.eis(key=eis_key, parameters=parameters.sweep(0.0))
         found += await _record_spectrum(run, eis_key, measured)
     await run.record("composition", _together(run, found))
 

@@ -20,7 +20,7 @@ from labctl.instruments.capabilities import CanEis, CanOcp
 from labctl.instruments.techniques import Ocp
 from labctl.quantities import DurationS
 from labctl.run.protocol import PlannedStep, Protocol, step
-from labctl_protocols.held_temperature import HeldTemperature
+from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
 from labctl_protocols.spectra import (
     SpectrumParameters,
     measure_at_rest,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _WHOLE = 1e-9
 
 
-class StabilityEisParameters(SpectrumParameters, HeldTemperature):
+class StabilityEisParameters(SpectrumParameters, OneTemperatureParameters):
     """Parameters of `stability_eis`.
 
     Attributes:
@@ -64,9 +64,10 @@ class StabilityEisParameters(SpectrumParameters, HeldTemperature):
         """Return how many spectra there are."""
         return int(self.duration / self.every + _WHOLE) + 1
 
-    def resting(self) -> Ocp:
-        """Return the rest between two spectra."""
-        left_s = self.every - self.sweep().expected_duration_s()
+    def resting(self, left_s: float | None = None) -> Ocp:
+        """Return the rest until the next spectrum is due; as planned where that is not said."""
+        if left_s is None:
+            left_s = self.every - self.sweep().expected_duration_s()
         return Ocp(duration_s=max(left_s, self.interval), interval_s=self.interval)
 
     def first_rest(self) -> Ocp:
@@ -76,7 +77,7 @@ class StabilityEisParameters(SpectrumParameters, HeldTemperature):
 
 def plan(parameters: StabilityEisParameters, _: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `stability_eis` will take."""
-    steps = parameters.settle_steps()
+    steps = planned_settle(parameters)
     for number in range(parameters.n_spectra):
         rest = parameters.first_rest() if number == 0 else parameters.resting()
         steps += [
@@ -98,10 +99,13 @@ class _Series:
 
 async def stability_eis(run: Run, parameters: StabilityEisParameters) -> None:
     """Measure spectra of the resting cell and record how each one differs from the first."""
-    await parameters.reach(run)
+    await settle(run, parameters)
     series = _Series()
     for number in range(parameters.n_spectra):
-        rest = parameters.first_rest() if number == 0 else parameters.resting()
+        rest = parameters.first_rest()
+        if number:
+            due_s = series.times_s[0] + number * parameters.every
+            rest = parameters.resting(due_s - run.elapsed_s)
         key = f"{number:03d}"
         rested = await run.ocp(key=f"{key}/rest", parameters=rest)
         potential_v = float(rested.column("potential_v")[-1])
