@@ -1,6 +1,6 @@
 """Distribution of relaxation times: which processes a spectrum is made of, and how large they are.
 
-    Z = R0 + jwL + 1/(jwC) + integral of gamma(ln tau) / (1 + jw tau) d ln tau
+    Z = R0 + jwL + 1/(jwC) + A / sqrt(jw) + integral of gamma(ln tau) / (1 + jw tau) d ln tau
 
 Tikhonov regularisation of the second derivative, non-negative, with the modulus as weight and ten
 relaxation times to the decade (Wan et al., Electrochim. Acta 2015, 184, 483, on the method).
@@ -11,7 +11,7 @@ with it, since a process that another lambda does not show is none to believe in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Reals = NDArray[np.float64]
+
+Tail = Literal["none", "capacitance", "diffusion"]
 
 _PER_DECADE = 10
 _BEYOND_DECADES = 0.5  # of the window at either end: a process at its rim has its place
@@ -45,6 +47,7 @@ class Distribution(BaseModel):
         r0_ohm: resistance of everything faster than the window.
         inductance_h: series inductance.
         capacitance_f: series capacitance; infinite without a capacitive tail.
+        warburg_ohm_per_sqrt_s: A, the size of the diffusion; 0 without one.
         residual: root mean square of the relative residuals.
     """
 
@@ -55,6 +58,7 @@ class Distribution(BaseModel):
     r0_ohm: float
     inductance_h: float
     capacitance_f: float
+    warburg_ohm_per_sqrt_s: float
     residual: float
 
 
@@ -85,21 +89,21 @@ class DrtResult(BaseModel):
 
 
 def distribution_of_relaxation_times(
-    frequency_hz: Reals, z_ohm: NDArray[np.complex128], *, is_blocking: bool = False
+    frequency_hz: Reals, z_ohm: NDArray[np.complex128], *, tail: Tail = "none"
 ) -> DrtResult:
     """Return the distribution of relaxation times of a spectrum.
 
     Args:
         frequency_hz: shape (n_points,), in any order.
         z_ohm: complex impedance, shape (n_points,), imaginary part < 0 if capacitive.
-        is_blocking: whether the cell blocks direct current, so that a series capacitance belongs to
-            it and its tail is no process.
+        tail: what stands in series and is no process: "capacitance" of a cell that blocks direct
+            current, "diffusion" into an electrode that also stores the charge, or "none".
 
     Raises:
         AnalysisError: too few points, or a point that is no number.
     """
     frequency, z = _checked(frequency_hz, z_ohm)
-    problem = _Problem.of(frequency, z, is_blocking=is_blocking)
+    problem = _Problem.of(frequency, z, tail=tail)
     lambda_ = problem.cross_validated()
     best, smoother, rougher = (
         problem.solve(each) for each in (lambda_, lambda_ * _STEP, lambda_ / _STEP)
@@ -140,7 +144,7 @@ def _window_s(frequency_hz: Reals) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Problem:
-    """The linear problem: rows are weighted points, columns gamma at each tau, then R0, L, 1/C."""
+    """The linear problem: rows are weighted points, columns gamma by tau, then R0, L, 1/C, A."""
 
     tau_s: Reals
     d_ln_tau: float
@@ -150,11 +154,10 @@ class _Problem:
     unit_ohm: float
     inductance_unit_h: float
     elastance_unit_per_f: float
+    warburg_unit_ohm_per_sqrt_s: float
 
     @classmethod
-    def of(
-        cls, frequency_hz: Reals, z_ohm: NDArray[np.complex128], *, is_blocking: bool
-    ) -> _Problem:
+    def of(cls, frequency_hz: Reals, z_ohm: NDArray[np.complex128], *, tail: Tail) -> _Problem:
         """Return the problem of a spectrum, in units that make its unknowns numbers around 1."""
         tau_s = _relaxation_times(frequency_hz)
         d_ln_tau = float(np.log(tau_s[1] / tau_s[0]))
@@ -165,7 +168,8 @@ class _Problem:
                 d_ln_tau / (1 + 1j * omega[:, None] * tau_s),
                 np.ones_like(omega),
                 1j * omega / omega.max(),
-                (-1j * omega.min() / omega) * float(is_blocking),
+                (-1j * omega.min() / omega) * (tail != "none"),
+                np.sqrt(omega.min() / (1j * omega)) * (tail == "diffusion"),
             ]
         )
         weight = unit_ohm / np.abs(z_ohm)
@@ -176,10 +180,11 @@ class _Problem:
             d_ln_tau=d_ln_tau,
             matrix=_real(matrix),
             data=_real(data),
-            roughness=_second_derivative(tau_s.size, d_ln_tau, beside=3),
+            roughness=_second_derivative(tau_s.size, d_ln_tau, beside=4),
             unit_ohm=unit_ohm,
             inductance_unit_h=unit_ohm / float(omega.max()),
             elastance_unit_per_f=unit_ohm * float(omega.min()),
+            warburg_unit_ohm_per_sqrt_s=unit_ohm * float(omega.min()) ** 0.5,
         )
 
     def solve(self, lambda_: float) -> Distribution:
@@ -188,7 +193,7 @@ class _Problem:
         padded = np.concatenate([self.data, np.zeros(len(self.roughness))])
         solution, _ = nnls(stacked, padded)
         residual = self.matrix @ solution - self.data
-        gamma, (r0, inductance, elastance) = solution[:-3], solution[-3:]
+        gamma, (r0, inductance, elastance, warburg) = solution[:-4], solution[-4:]
         capacitance_f = 1 / (elastance * self.elastance_unit_per_f) if elastance else np.inf
         return Distribution(
             lambda_=lambda_,
@@ -196,6 +201,7 @@ class _Problem:
             r0_ohm=float(r0 * self.unit_ohm),
             inductance_h=float(inductance * self.inductance_unit_h),
             capacitance_f=float(capacitance_f),
+            warburg_ohm_per_sqrt_s=float(warburg * self.warburg_unit_ohm_per_sqrt_s),
             residual=float(np.sqrt(np.mean(residual**2))),
         )
 

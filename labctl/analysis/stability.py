@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from scipy.special import stdtrit
 
 from labctl.errors import AnalysisError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _S_PER_H = 3600.0
 _SAME = 1e-3  # relative, of the frequencies of two spectra
 _FEWEST = 3
+_SURE = 0.99865  # on each side: three standard deviations of a normal distribution
 
 
 class SpectrumChange(BaseModel):
@@ -42,7 +44,7 @@ class Trend(BaseModel):
     Attributes:
         relative_rate_per_h: slope over the mean, in 1/h.
         u_relative_rate_per_h: its standard uncertainty from the scatter about the line.
-        is_significant: whether the slope is more than three times that.
+        is_significant: whether scatter alone would give such a slope in 0.3 % of all cases at most.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -101,5 +103,5 @@ def trend(time_s: Sequence[float], value: Sequence[float]) -> Trend:
     return Trend(
         relative_rate_per_h=slope / mean,
         u_relative_rate_per_h=u_slope / abs(mean),
-        is_significant=abs(slope) > 3 * u_slope,
+        is_significant=abs(slope) > float(stdtrit(len(values) - 2, _SURE)) * u_slope,
     )

@@ -66,7 +66,8 @@ class SweepAnalysis(BaseModel):
         baseline: the capacitive current, from the first part of the sweep.
         onsets: by every criterion.
         largest_ua_per_cm2: largest current density above the baseline, in the sweep's direction.
-        charge_c, u_charge_c: charge above the baseline, positive in the sweep's direction.
+        charge_c, u_charge_c: charge above the baseline, from where that begins to the sweep's end,
+            positive in the sweep's direction.
         warnings: what a reader should know.
     """
 
@@ -137,6 +138,15 @@ class Sweep:
         """Return the potential, turned so that it rises along the sweep."""
         return self.sign * self.potential_v
 
+    @property
+    def span_v(self) -> tuple[float, float]:
+        """Return the lowest and highest potential whose charge counts: from the baseline on.
+
+        Before that flows the double layer's own transient, and an instrument looks for its range.
+        """
+        ends_v = self.baseline.from_v, float(self.potential_v[-1])
+        return min(ends_v), max(ends_v)
+
     def charge_c(self, low_v: float, high_v: float) -> tuple[float, float]:
         """Return the charge between two potentials, and its standard uncertainty."""
         inside = (self.potential_v >= low_v) & (self.potential_v <= high_v)
@@ -206,7 +216,7 @@ def analyse_sweep(
     tangent, said = _tangent(sweep)
     onsets += [tangent, _first_seen(sweep)]
     ends_v = float(sweep.potential_v[0]), float(sweep.potential_v[-1])
-    charge_c, u_charge_c = sweep.charge_c(min(ends_v), max(ends_v))
+    charge_c, u_charge_c = sweep.charge_c(*sweep.span_v)
     largest_a = float(sweep.net_a.max())
     lacks = () if reference_shift_v is not None else ("no reference potential: none vs Li+/Li",)
     return SweepAnalysis(
@@ -225,7 +235,7 @@ def analyse_sweep(
 
 def charge_ratio(first: Sweep, second: Sweep) -> ChargeRatio:
     """Return the charge of a second scan as a share of the first, above their baselines."""
-    spans = [np.sort(each.potential_v[[0, -1]]) for each in (first, second)]
+    spans = [each.span_v for each in (first, second)]
     low_v, high_v = max(span[0] for span in spans), min(span[1] for span in spans)
     (first_c, u_first_c), (second_c, u_second_c) = (
         each.charge_c(low_v, high_v) for each in (first, second)
@@ -242,8 +252,8 @@ def charge_ratio(first: Sweep, second: Sweep) -> ChargeRatio:
         u_ratio=u_ratio,
         first_c=first_c,
         second_c=second_c,
-        from_v=float(low_v),
-        to_v=float(high_v),
+        from_v=low_v,
+        to_v=high_v,
         reason=reason,
     )
 

@@ -9,13 +9,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _MOST_ROWS = 20
-_HIDDEN = {"step", "key"}
+_HIDDEN = {"step", "key", "lambda", "residual"}
 
 
 def result_tables(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Any]:
-    """Return a table for each stream of results: a row each, a column for each number or word."""
+    """Return a table for each stream of results and its warnings: a column for each number."""
     tables = [_table(stream, rows) for stream, rows in results.items()]
-    return [table for table in tables if table is not None]
+    notes = [_notes(rows) for rows in results.values()]
+    return [each for pair in zip(tables, notes, strict=True) for each in pair if each is not None]
+
+
+def _notes(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Return the warnings of a stream's rows, each once with how often it was given."""
+    from collections import Counter
+
+    from rich.text import Text
+
+    counts = Counter(str(warning) for row in rows for warning in row.get("warnings") or ())
+    if not counts:
+        return None
+    times = {text: f" ({n} times)" if n > 1 else "" for text, n in counts.items()}
+    return Text("\n".join(f"note: {text}{times[text]}" for text in counts))
 
 
 def _table(stream: str, rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -28,7 +42,7 @@ def _table(stream: str, rows: Sequence[Mapping[str, Any]]) -> Any:
     left_out = max(0, len(rows) - _MOST_ROWS)
     table = Table(title=Text(_title(stream, left_out)), title_justify="left")
     for name in names:
-        table.add_column(Text(name), overflow="fold")
+        table.add_column(Text(name.replace("_", " ")), overflow="fold")
     for row in (
         *rows[: _MOST_ROWS // 2],
         *rows[max(_MOST_ROWS // 2, len(rows) - _MOST_ROWS // 2) :],
@@ -43,10 +57,10 @@ def _title(stream: str, left_out: int) -> str:
 
 
 def _is_shown(name: str, value: object) -> bool:
-    """Return whether a value fits a cell: a number, a word, or a list of warnings or processes."""
+    """Return whether a value fits a cell: a number, a word, or a list of processes."""
     if name in _HIDDEN:
         return False
-    return value is None or isinstance(value, (str, int, float)) or name in {"warnings", "peaks"}
+    return value is None or isinstance(value, (str, int, float)) or name == "peaks"
 
 
 def _text(value: object) -> str:
@@ -60,7 +74,7 @@ def _text(value: object) -> str:
 
 
 def _item(value: object) -> str:
-    """Return a warning, or a process as its relaxation time and resistance."""
+    """Return a process as its relaxation time and resistance."""
     if isinstance(value, dict) and {"tau_s", "r_ohm"} <= value.keys():
         process = cast("dict[str, float]", value)
         return f"{process['tau_s']:.1e} s: {process['r_ohm']:.4g} ohm"

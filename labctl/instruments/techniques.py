@@ -127,6 +127,8 @@ class Eis:
         amplitude_v_rms: root-mean-square amplitude of the sine (not peak, not peak to peak).
         bias_v: DC potential under the sine, WE against RE.
         repeats_first: measure the first frequency once more at the end, to see drift.
+        is_bias_known: False in a plan whose `bias_v` will be a potential measured before; it is
+            checked once it is known.
         first_impedance_ohm: about |Z| at the first frequency, if known: an instrument that changes
             its current range point by point then begins in the right one.
     """
@@ -149,6 +151,7 @@ class Eis:
     amplitude_v_rms: float
     bias_v: float = 0.0
     repeats_first: bool = False
+    is_bias_known: bool = True
     first_impedance_ohm: float | None = None
 
     @property
@@ -173,9 +176,14 @@ class Eis:
     def asked(self) -> list[Asked]:
         """Return every value that has to keep a limit."""
         peak_v = math.sqrt(2) * self.amplitude_v_rms
-        return [
+        sine = [
             *asked_frequencies(self.frequency_start_hz, self.frequency_end_hz),
             Asked("amplitude_v_rms", self.amplitude_v_rms, "amplitude_v_rms"),
+        ]
+        if not self.is_bias_known:
+            return sine
+        return [
+            *sine,
             Asked("bias_v less the sine's peak", self.bias_v - peak_v, "potential_v"),
             Asked("bias_v plus the sine's peak", self.bias_v + peak_v, "potential_v"),
         ]

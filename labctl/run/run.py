@@ -23,6 +23,7 @@ from labctl.instruments.capabilities import (
     CanOcp,
 )
 from labctl.run.limits import check_frame, check_rate, check_technique, check_temperature
+from labctl.run.settle import Rest
 from labctl.run.settling import ProbeSettings, Settling
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Run:
         self._tracker = tracker
         self._clock = clock
         self._pause = pause
+        self._at_rest: Rest | None = None
         self.forgone: list[str] = []
         self.unsettled: list[str] = []
         self.conclusion = ""
@@ -225,7 +227,8 @@ class Run:
             rate_k_per_min: how fast.
             criterion: when it counts as reached, and what to do if it is not.
             probe: how to probe the sample; without it the stage alone decides.
-            activation_energy_ev: the sample's, if known yet, to scale the probe's tolerance.
+            activation_energy_ev: the sample's, if known yet, to scale the probe's tolerance;
+                otherwise what its resistance tells, at rest last and now.
 
         Raises:
             LimitError: temperature or rate outside what the rig allows; nothing was sent.
@@ -238,8 +241,15 @@ class Run:
         )
         async with self._step(key, "settle", {"temperature_k": temperature_k}) as outcome:
             await self._channel.stage.ramp_to(temperature_k, rate_k_per_min=rate_k_per_min)
-            result = await settling.wait(temperature_k, probe, activation_energy_ev)
+            result = await settling.wait(
+                temperature_k,
+                probe,
+                activation_energy_ev=activation_energy_ev,
+                before=self._at_rest,
+            )
             outcome.update(asdict(result))
+        if result.ended_by == "probe":
+            self._at_rest = Rest(temperature_k, result.probe_resistance_ohm)
         if not result.is_settled:
             self.unsettled.append(key)
         if not result.is_settled and criterion.on_timeout == "fail":

@@ -7,10 +7,13 @@ without slope for a window, and short probes of the sample that agree and leave 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from labctl.quantities import BOLTZMANN_EV_PER_K
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +26,7 @@ SettleEnd = Literal["probe", "dwell", "stage", "timeout"]
 REFERENCE_ACTIVATION_ENERGY_EV = 0.38
 _ENERGIES_EV = (0.1, 1.5)
 _FEWEST_READINGS = 3
+_LEAST_STEP_K = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +140,25 @@ def allowed_change(
     u_difference_ohm = np.hypot(before.u_resistance_ohm, after.u_resistance_ohm)
     noise = 3.0 * u_difference_ohm / abs(after.resistance_ohm)
     return max(scaled, float(noise))
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A resistance that the sample had when it was at rest, and where."""
+
+    temperature_k: float
+    resistance_ohm: float
+
+
+def energy_between_ev(one: Rest, other: Rest) -> float | None:
+    """Return the activation energy that two resistances tell; None if they lie too close by."""
+    if abs(one.temperature_k - other.temperature_k) < _LEAST_STEP_K:
+        return None
+    ends = ((1.0 / (BOLTZMANN_EV_PER_K * end.temperature_k), end) for end in (one, other))
+    (x_one, y_one), (x_other, y_other) = (
+        (x, math.log(end.resistance_ohm / end.temperature_k)) for x, end in ends
+    )
+    return (y_one - y_other) / (x_one - x_other)
 
 
 def ramp_duration_s(from_k: float, to_k: float, rate_k_per_min: float) -> float:

@@ -16,10 +16,12 @@ from labctl.quantities import format_duration
 from labctl.run.relaxation import remainder
 from labctl.run.settle import (
     Probe,
+    Rest,
     SettleCriterion,
     SettleEnd,
     SettleResult,
     allowed_change,
+    energy_between_ev,
     is_in_band,
     probe_from,
     ramp_duration_s,
@@ -123,11 +125,27 @@ class Settling:
         self._began_s = clock.elapsed_s()
         self._state = _State()
         self._probe_impedance_ohm: float | None = None
+        self._energy_ev: float | None = None
+        self._before: Rest | None = None
 
     async def wait(
-        self, setpoint_k: float, probe: ProbeSettings | None, activation_energy_ev: float | None
+        self,
+        setpoint_k: float,
+        probe: ProbeSettings | None,
+        *,
+        activation_energy_ev: float | None,
+        before: Rest | None,
     ) -> SettleResult:
-        """Return how the temperature was reached, or that it was not within the time-out."""
+        """Return how the temperature was reached, or that it was not within the time-out.
+
+        Args:
+            setpoint_k: where the stage goes.
+            probe: how to probe the sample; without it the stage alone decides.
+            activation_energy_ev: the sample's, if it is known.
+            before: where and how the sample was at rest last, which tells its energy otherwise.
+        """
+        self._energy_ev = activation_energy_ev
+        self._before = before
         limit = asyncio.timeout(self._criterion.timeout_s)
         try:
             async with limit:
@@ -135,7 +153,7 @@ class Settling:
                 if self._criterion.dwell_s is not None:
                     await self._dwell(setpoint_k, self._criterion.dwell_s)
                 elif probe is not None:
-                    await self._sample(setpoint_k, probe, activation_energy_ev)
+                    await self._sample(setpoint_k, probe)
         except TimeoutError as error:
             # A silent instrument is no temperature that takes long, not even if its silence while
             # a probe is broken off hides behind the limit.
@@ -170,18 +188,16 @@ class Settling:
                 return
             await self._stage(setpoint_k)
 
-    async def _sample(
-        self, setpoint_k: float, probe: ProbeSettings, activation_energy_ev: float | None
-    ) -> None:
+    async def _sample(self, setpoint_k: float, probe: ProbeSettings) -> None:
         """Return when the sample has come to rest, and the stage still stands."""
         await self._locate(probe)
         await self._probe(probe.sweep)
-        while not (self._is_at_rest(activation_energy_ev) and self._stage_stands(setpoint_k)):
+        while not (self._is_at_rest(setpoint_k) and self._stage_stands(setpoint_k)):
             self._tracker.note(self._note(), time_left_s=self._criterion.probe_interval_s)
             await asyncio.sleep(self._criterion.probe_interval_s)
             await self._probe(probe.sweep)
 
-    def _is_at_rest(self, activation_energy_ev: float | None) -> bool:
+    def _is_at_rest(self, setpoint_k: float) -> bool:
         """Return whether two probes agree and little is still to come.
 
         A probe that scatters by more than a few percent would agree with anything.
@@ -192,8 +208,15 @@ class Settling:
         before, after = state.probes[-2:]
         if after.u_resistance_ohm > _USELESS * after.resistance_ohm:
             return False
-        allowed = allowed_change(self._criterion, before, after, activation_energy_ev)
+        allowed = allowed_change(self._criterion, before, after, self._known_energy_ev(setpoint_k))
         return abs(state.change) < allowed and abs(state.remainder) + state.u_remainder < allowed
+
+    def _known_energy_ev(self, setpoint_k: float) -> float | None:
+        """Return the sample's activation energy as far as it is known by now."""
+        if self._energy_ev is not None or self._before is None:
+            return self._energy_ev
+        now = Rest(setpoint_k, self._state.probes[-1].resistance_ohm)
+        return energy_between_ev(self._before, now)
 
     async def _locate(self, probe: ProbeSettings) -> None:
         """Find the frequency to probe at, from a coarse spectrum over the whole window."""

@@ -52,7 +52,7 @@ def plan(parameters: CompositionSeriesParameters, _: SampleConfig) -> list[Plann
             steps.append(
                 PlannedStep(key=pause_key, kind="wait", expected_duration_s=parameters.pause)
             )
-        steps.append(step(eis_key, parameters.sweep()))
+        steps.append(step(eis_key, parameters.sweep(0.0)))
     return steps
 
 
@@ -64,7 +64,7 @@ async def composition_series(run: Run, parameters: CompositionSeriesParameters) 
         pause_key, eis_key = _keys(number)
         if number and parameters.pause:
             await run.wait(key=pause_key, duration_s=parameters.pause)
-        measured = await run.eis(key=eis_key, parameters=parameters.sweep())
+        measured = await run.eis(key=eis_key, parameters=parameters.sweep(0.0))
         found += await _record_spectrum(run, eis_key, measured)
     await run.record("composition", _together(run, found))
 

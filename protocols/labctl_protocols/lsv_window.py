@@ -53,9 +53,9 @@ async def lsv_window(run: Run, parameters: LsvWindowParameters) -> None:
     warnings = await settle(run, parameters)
     first: Sweep | None = None
     for scan in range(1, parameters.n_scans + 1):
-        ocv_v, measurement = await measured_sweep(run, parameters, _place(scan))
+        swept = await measured_sweep(run, parameters, _place(scan))
         about = {"key": f"{_place(scan)}/lsv", "scan": scan}
-        found = await record_sweep(run, about, measurement, ocv_v, warnings)
+        found = await record_sweep(run, about, swept, warnings)
         if scan == 1:
             first = None if found is None else found[0]
         elif first is not None and found is not None:

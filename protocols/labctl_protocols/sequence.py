@@ -112,7 +112,7 @@ async def _measure(run: Run, key: str, given: Any, last_v: float) -> float:
     """Take one technique; return the potential that it ended with, for what comes after it."""
     technique = given.technique(run.sample)
     if isinstance(technique, Eis) and given.at == "ocp":
-        technique = replace(technique, bias_v=last_v)
+        technique = replace(technique, bias_v=last_v, is_bias_known=True)
     measured = await run.measure(key=key, parameters=technique)
     is_against_time = "elapsed_s" in measured.columns
     return float(measured.column("potential_v")[-1]) if is_against_time else last_v

@@ -189,7 +189,7 @@ class EisStep(SpectrumParameters):
 
     def technique(self, _: SampleConfig) -> Eis:
         """Return it as a technique."""
-        return self.sweep(self.bias)
+        return self.sweep(self.bias if self.at == "bias" else None)
 
 
 class GeisStep(Parameters):

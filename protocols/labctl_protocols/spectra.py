@@ -42,15 +42,16 @@ class SpectrumParameters(Parameters):
             raise ValueError(f"frequency_end = {end}: expected less than frequency_start = {start}")
         return self
 
-    def sweep(self, bias_v: float = 0.0) -> Eis:
-        """Return the spectrum to measure around a potential."""
+    def sweep(self, bias_v: float | None = None) -> Eis:
+        """Return the spectrum to measure around a potential; None: one not known yet."""
         decades = math.log10(self.frequency_start / self.frequency_end)
         return Eis(
             frequency_start_hz=self.frequency_start,
             frequency_end_hz=self.frequency_end,
             n_points=max(2, round(decades * self.points_per_decade) + 1),
             amplitude_v_rms=self.amplitude_v_rms,
-            bias_v=bias_v,
+            bias_v=0.0 if bias_v is None else bias_v,
+            is_bias_known=bias_v is not None,
             repeats_first=True,
         )
 
@@ -70,14 +71,18 @@ def usable(measured: Measurement) -> tuple[NDArray[np.float64], NDArray[np.compl
 
 
 def processes(measured: Measurement) -> dict[str, Any]:
-    """Return the processes of a spectrum as a document tells them, or why there are none."""
+    """Return the processes of a whole cell's spectrum as a document tells them, or why not.
+
+    The diffusion into its electrodes, and the charge they store, are no processes of their own.
+    """
     try:
-        found = distribution_of_relaxation_times(*usable(measured))
+        found = distribution_of_relaxation_times(*usable(measured), tail="diffusion")
     except AnalysisError as error:
         return {"peaks": [], "warnings": [str(error)]}
     return {
         "r0_ohm": found.best.r0_ohm,
         "r_polarization_ohm": found.r_polarization_ohm,
+        "warburg_ohm_per_sqrt_s": found.best.warburg_ohm_per_sqrt_s,
         "lambda": found.best.lambda_,
         "residual": found.best.residual,
         "tau_window_s": list(found.tau_window_s),

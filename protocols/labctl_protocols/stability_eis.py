@@ -64,9 +64,10 @@ class StabilityEisParameters(SpectrumParameters, HeldTemperature):
         """Return how many spectra there are."""
         return int(self.duration / self.every + _WHOLE) + 1
 
-    def resting(self) -> Ocp:
-        """Return the rest between two spectra."""
-        left_s = self.every - self.sweep().expected_duration_s()
+    def resting(self, left_s: float | None = None) -> Ocp:
+        """Return the rest until the next spectrum is due; as planned where that is not said."""
+        if left_s is None:
+            left_s = self.every - self.sweep().expected_duration_s()
         return Ocp(duration_s=max(left_s, self.interval), interval_s=self.interval)
 
     def first_rest(self) -> Ocp:
@@ -101,7 +102,10 @@ async def stability_eis(run: Run, parameters: StabilityEisParameters) -> None:
     await parameters.reach(run)
     series = _Series()
     for number in range(parameters.n_spectra):
-        rest = parameters.first_rest() if number == 0 else parameters.resting()
+        rest = parameters.first_rest()
+        if number:
+            due_s = series.times_s[0] + number * parameters.every
+            rest = parameters.resting(due_s - run.elapsed_s)
         key = f"{number:03d}"
         rested = await run.ocp(key=f"{key}/rest", parameters=rest)
         potential_v = float(rested.column("potential_v")[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from labctl.run.run import Measurement, Run
 
 _REST_INTERVAL_S = 5.0
+_WINDOW_S = 600.0
+_DECIMALS_V = 4
 _LAST_POINTS = 10  # their mean is the open-circuit potential
 
 
@@ -71,7 +74,10 @@ class SweepParameters(Parameters):
     def resting(self) -> Ocp:
         """Return the rest before a sweep."""
         return Ocp(
-            duration_s=self.rest, interval_s=_REST_INTERVAL_S, stop_change_v=self.rest_change
+            duration_s=self.rest,
+            interval_s=_REST_INTERVAL_S,
+            stop_change_v=self.rest_change,
+            stop_window_s=_WINDOW_S,
         )
 
     def sweep(self, begin_v: float, area_m2: float | None) -> Lsv:
@@ -105,16 +111,24 @@ def planned_sweep(
     ]
 
 
-async def measured_sweep(
-    run: Run, parameters: SweepParameters, place: str
-) -> tuple[float, Measurement]:
-    """Rest, then sweep from the potential found; return that potential and the sweep.
+@dataclass(frozen=True)
+class MeasuredSweep:
+    """A sweep, the open-circuit potential that it began at, and what is to be said of the rest."""
+
+    ocv_v: float
+    measurement: Measurement
+    warnings: tuple[str, ...]
+
+
+async def measured_sweep(run: Run, parameters: SweepParameters, place: str) -> MeasuredSweep:
+    """Rest, then sweep from the potential found.
 
     Raises:
         BadInputError: the end potential does not lie in the direction asked for.
     """
     rest = await run.ocp(key=f"{place}/ocp", parameters=parameters.resting())
-    ocv_v = float(np.mean(rest.column("potential_v")[-_LAST_POINTS:]))
+    # What an instrument can apply, so that it counts its stairs as the plan does.
+    ocv_v = round(float(np.mean(rest.column("potential_v")[-_LAST_POINTS:])), _DECIMALS_V)
     if not parameters.leads_away_from(ocv_v):
         end, ocv = format_si(parameters.end_potential, "V"), format_si(ocv_v, "V")
         raise BadInputError(
@@ -122,7 +136,18 @@ async def measured_sweep(
             f"open-circuit potential of {ocv}"
         )
     sweep = parameters.sweep(ocv_v, electrode_area_m2(run.sample))
-    return ocv_v, await run.lsv(key=f"{place}/lsv", parameters=sweep)
+    measurement = await run.lsv(key=f"{place}/lsv", parameters=sweep)
+    return MeasuredSweep(ocv_v, measurement, _about_rest(rest, parameters.rest_change))
+
+
+def _about_rest(rest: Measurement, change_v: float) -> tuple[str, ...]:
+    """Return a warning if the cell was not at rest when its rest ended."""
+    elapsed_s, potential_v = rest.column("elapsed_s"), rest.column("potential_v")
+    late = elapsed_s >= elapsed_s[-1] - _WINDOW_S
+    moved_v = float(np.ptp(potential_v[late]))
+    if rest.ended_by or moved_v <= change_v:
+        return ()
+    return (f"not at rest: the potential moved by {format_si(moved_v, 'V', 2)} in its last 10 min",)
 
 
 def electrode_area_m2(sample: SampleConfig) -> float | None:
@@ -150,25 +175,25 @@ def sweep_in(measurement: Measurement, sample: SampleConfig) -> Sweep:
 async def record_sweep(
     run: Run,
     about: dict[str, Any],
-    measurement: Measurement,
-    ocv_v: float,
+    swept: MeasuredSweep,
     warnings: Sequence[str] = (),
 ) -> tuple[Sweep, SweepAnalysis] | None:
     """Analyse a sweep and record what it says; None and a recorded reason where it says nothing."""
+    measurement, said = swept.measurement, [*warnings, *swept.warnings]
     where = {
         **about,
         "step": measurement.step,
         "temperature_k": measurement.temperature_k,
-        "ocv_v": ocv_v,
+        "ocv_v": swept.ocv_v,
         "ended_by": measurement.ended_by,
     }
     try:
         sweep = sweep_in(measurement, run.sample)
     except AnalysisError as error:
-        await run.record("sweep", {**where, "warnings": [*warnings, str(error)]})
+        await run.record("sweep", {**where, "warnings": [*said, str(error)]})
         return None
     found = analyse_sweep(sweep, reference_shift_v=run.sample.reference_potential)
     early = (f"ended early: {measurement.ended_by}",) if measurement.ended_by else ()
-    said = [*warnings, *found.warnings, *early]
+    said += [*found.warnings, *early]
     await run.record("sweep", {**where, **found.model_dump(mode="json"), "warnings": said})
     return sweep, found

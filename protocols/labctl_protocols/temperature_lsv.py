@@ -54,13 +54,13 @@ async def temperature_lsv(run: Run, parameters: TemperatureLsvParameters) -> Non
             run.forgo(f"{place}/ocp")
             run.forgo(f"{place}/lsv")
             continue
-        ocv_v, measurement = await measured_sweep(run, parameters, place)
+        swept = await measured_sweep(run, parameters, place)
         about = {"key": f"{place}/lsv", "branch": setpoint.branch, **_settled_data(settled)}
-        sweep = await record_sweep(run, about, measurement, ocv_v)
+        sweep = await record_sweep(run, about, swept)
         if sweep is None or not settled.is_settled:
             left_out.append(f"{place} ({'no analysis' if settled.is_settled else 'not settled'})")
         else:
-            found.append((measurement.temperature_k, sweep[1]))
+            found.append((swept.measurement.temperature_k, sweep[1]))
     await _record_trends(run, found, left_out)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Generic, Protocol
 
 from labctl_simulators.source import (
+    HELD,
     Answer,
     Condition,
     HeldCurrent,
@@ -18,11 +19,16 @@ from labctl_simulators.source import (
     Margin,
     OpenCircuit,
     Order,
+    Potential,
     end_of,
 )
 from labctl_simulators.stage import HISTORY_TICK_S
 
 TICK_S = HISTORY_TICK_S
+# How long a potential is held before a limit changes that: an instrument takes its time, and a cell
+# just at its limit would else go to and fro.
+DWELL_S = 1.0
+AT_ONCE_S = 1e-12
 
 
 class Body(Protocol[Answer]):
@@ -63,9 +69,13 @@ class CellInTime(Generic[Answer]):
         self._order: Order = OpenCircuit()
         self._begin_s = 0.0
         self._response: Answer | None = None
+        self._mode: int | None = None
+        self._dwell_s = DWELL_S
+        self._dwells_until_s = 0.0
         self._margin: Margin | None = None
         self._end_s = 0.0  # after the beginning: where the response ends, if it ends there
         self._is_end = False
+        self._is_limit = False  # whether it ends there because a limit is met, or left
         self._tick = 0  # the next one of the grid at which the temperature is looked at
 
     def open_circuit(self, now_s: float) -> None:
@@ -104,11 +114,14 @@ class CellInTime(Generic[Answer]):
                 return response
             if self._end_s <= tick_s:
                 if self._is_end:
-                    response = self._next(self._end_s)
+                    mode = self._mode or HELD
+                    if self._is_limit:
+                        mode = self._order.other_mode(mode, response, self._end_s)
+                    response = self._next(self._end_s, mode)
                 else:
                     self._search(response, self._end_s)
             elif self.body.is_stale(self._tick):
-                response = self._next(tick_s)
+                response = self._next(tick_s, self._mode or HELD)
             else:
                 self._tick += 1
 
@@ -117,7 +130,7 @@ class CellInTime(Generic[Answer]):
         if order != self._order:
             self._settle(self._after_s(now_s))
             self._begin_s = max(self._begin_s, now_s)
-            self._order = order
+            self._order, self._mode = order, None
 
     def _after_s(self, now_s: float) -> float:
         """Return how far a response has come; one that began a rounding ahead is at its start."""
@@ -129,23 +142,50 @@ class CellInTime(Generic[Answer]):
             # An instant that is a rounding before a tick counts as the tick.
             tick = int(self._begin_s / TICK_S + 1e-9)
             self.body.refresh(tick)
-            response, self._margin = self._order.begin(self.body.respond)
+            response = self._respond()
             self._response = response
+            self._margin = self._order.margin(self._mode or HELD, response)
             self._tick = tick + 1
             self._search(response, 0.0)
         return self._response
 
+    def _respond(self) -> Answer:
+        """Return what the body does, in the mode that is in force or that its state calls for."""
+        if self._mode is not None:
+            return self.body.respond(self._order.condition(self._mode))
+        self._mode, response = self._order.begin(self.body.respond)
+        self._dwell_s = DWELL_S
+        self._dwell()
+        return response
+
     def _search(self, response: Answer, start_s: float) -> None:
         """Look for the end of a response, twice as far ahead as it has come."""
         stop_s = min(max(2.0 * start_s, TICK_S), response.trusted_s)
-        end_s = end_of(self._margin, start_s, stop_s) if self._margin else None
-        self._is_end = end_s is not None or stop_s == response.trusted_s
-        self._end_s = stop_s if end_s is None else end_s
+        self._is_end, self._is_limit, self._end_s = stop_s == response.trusted_s, False, stop_s
+        start_s = max(start_s, self._dwells_until_s - self._begin_s)
+        if self._margin is None or start_s >= stop_s:
+            return
+        end_s = end_of(self._margin, start_s, stop_s)
+        if end_s is not None:
+            self._is_end, self._is_limit, self._end_s = True, True, end_s
 
-    def _next(self, after_s: float) -> Answer:
-        """Return the response that follows."""
+    def _next(self, after_s: float, mode: int) -> Answer:
+        """Return the response that follows, in a mode."""
         self._settle(after_s)
+        if mode != self._mode:
+            if not self._is_potential_held():
+                # A mode that ends as it begins was none: the next try waits twice as long.
+                self._dwell_s = DWELL_S if after_s > AT_ONCE_S else 2.0 * self._dwell_s
+            self._mode = mode
+            self._dwell()
         return self._begun()
+
+    def _dwell(self) -> None:
+        dwell_s = self._dwell_s if self._is_potential_held() else 0.0
+        self._dwells_until_s = self._begin_s + dwell_s
+
+    def _is_potential_held(self) -> bool:
+        return isinstance(self._order.condition(self._mode or HELD), Potential)
 
     def _settle(self, after_s: float) -> None:
         self.body.settle(self._begun(), after_s)

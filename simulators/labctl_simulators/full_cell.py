@@ -21,6 +21,7 @@ from labctl_simulators.elements import ConstantPhaseElement, Zarc, boltzmann, gr
 from labctl_simulators.table import above, at_least, between
 
 COULOMB_PER_MAH = 3.6
+SIDE_REACTION_LIMIT_PER_S = 10.0 / 3600.0  # of the capacity
 _SMALL = 1e-9
 _NEWTON_STEPS = 6
 _LARGEST_EXPONENT = 60.0  # far beyond any potential that an instrument applies
@@ -106,6 +107,7 @@ class FullCell:
             made_of.diffusion_length_um * 1e-4
         ) ** 2 / made_of.diffusion_coefficient_cm2_per_s
         self._side_v = made_of.side_reaction_v_per_decade / math.log(10.0)
+        self._side_limit_a = SIDE_REACTION_LIMIT_PER_S * made_of.capacity_mah * COULOMB_PER_MAH
         self.arcs = (
             _arc(
                 made_of.electrolyte_resistance_ohm,
@@ -154,20 +156,25 @@ class FullCell:
         return potential_v, slope_v
 
     def side_reaction_a(self, potential_v: float) -> float:
-        """Return the current of the side reaction at a potential of the terminals, in A."""
+        """Return the current of the side reaction at a potential of the terminals, in A.
+
+        Where it would empty the cell within minutes there is not enough to react with.
+        """
         made_of = self.properties
         beyond_v = potential_v + made_of.reference_potential_v - made_of.side_reaction_potential_v
         exponent = min(beyond_v / self._side_v, _LARGEST_EXPONENT)
-        return made_of.side_reaction_current_a * math.exp(exponent)
+        by_tafel_a = made_of.side_reaction_current_a * math.exp(exponent)
+        return by_tafel_a / (1.0 + by_tafel_a / self._side_limit_a)
 
     def side_reaction_s(self, potential_v: float) -> float:
         """Return the slope of the side reaction's current, in S."""
-        return self.side_reaction_a(potential_v) / self._side_v
+        current_a = self.side_reaction_a(potential_v)
+        return current_a * (1.0 - current_a / self._side_limit_a) / self._side_v
 
     def side_reaction_share(self, without_a: float, resistance_ohm: float) -> float:
         """Return what is left of a side reaction that takes its current through a resistance.
 
-        i = i0 exp(-i R / b), which is Lambert's function; its argument is rarely above 1.
+        i = i0 exp(-i R / b), which is Lambert's function.
         """
         argument = without_a * resistance_ohm / self._side_v
         if argument < _SMALL:

@@ -8,6 +8,7 @@ for as long as it is so within a microvolt.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,8 +28,10 @@ STALE_K = 0.002  # 0.01 percent of a resistance at 0.5 eV
 LONGEST_S = 3600.0
 LARGEST_STEP = 0.005  # of the state of charge, in one response
 SIDE_REACTION_ERROR = 2e-5  # share of the capacity: a change that one response may ignore
+SIDE_REACTION_S = 0.5  # and for how long it is taken as constant however it changes
 NEGLIGIBLE = 1e-9  # share of the capacity: a side reaction that hardly lowers the potential
 CURVE_ERROR_V = 1e-6
+CURRENT_ERROR = 2e-4  # likewise, of the potential that the current drops
 NETWORK_STEP = 0.002  # of the state of charge, until the modes of a constant potential are stale
 NETWORK_ERROR = 0.003  # likewise, of the slope of the open-circuit curve
 SHORTEST_S = 1e-6
@@ -164,7 +167,7 @@ class HeldCurrentResponse:
             self._take_side(self._side_in_middle(end_s))
             change_a = laws.side_reaction_a(self.potential_v(end_s))
             change_a -= laws.side_reaction_a(self.potential_v(0.0))
-            if abs(change_a) * end_s < SIDE_REACTION_ERROR * capacity_c or end_s < SHORTEST_S:
+            if abs(change_a) * end_s < SIDE_REACTION_ERROR * capacity_c or end_s < SIDE_REACTION_S:
                 return end_s
             end_s *= 0.5
 
@@ -214,9 +217,8 @@ class HeldPotentialResponse:
         states_v[parameters.n_arcs : -1] *= slope_v
         profile_v = float(np.sum(states_v[parameters.n_arcs : -1]))
         self._motion = network.hold(states_v, potential_v - self._begin_v + profile_v)
-        self.trusted_s = LONGEST_S
-        while self.curve_error_v(self.trusted_s) > CURVE_ERROR_V and self.trusted_s > SHORTEST_S:
-            self.trusted_s *= 0.25
+        self._polarisation_ohm = network.series_ohm + float(np.sum(network.final_v(1.0)[:-1]))
+        self.trusted_s = self._choose_end()
 
     def potential_v(self, after_s: float) -> float:
         """Return the potential at the terminals, in V."""
@@ -243,11 +245,25 @@ class HeldPotentialResponse:
             loss=self._laws.properties.capacity_loss_c_per_c,
         )
 
-    def curve_error_v(self, after_s: float) -> float:
-        """Return by how much the curve then differs from its straight piece, in V."""
+    def _choose_end(self) -> float:
+        """Return for how long curve and resistances are constant to what the current tells."""
+        end_s = LONGEST_S
+        while end_s > SHORTEST_S:
+            error = self._curve_error(end_s)
+            if error <= 1.0:
+                break
+            # the error of a straight line grows with the square
+            end_s *= max(0.01, min(0.7, 0.9 / math.sqrt(error)))
+        return end_s
+
+    def _curve_error(self, after_s: float) -> float:
+        """Return by how much more than allowed the curve bends away and the charge moves."""
         below = self._below_surface(after_s)
         straight_v = self._begin_v + self._slope_v * (below - self._begin)
-        return abs(self._laws.open_circuit_v(below)[0] - straight_v)
+        error_v = abs(self._laws.open_circuit_v(below)[0] - straight_v)
+        drop_v = abs(self._motion.current_a(after_s)) * self._polarisation_ohm
+        step = abs(self._motion.charge_c(after_s)) / self._parameters.capacity_c / LARGEST_STEP
+        return max(step * step, error_v / max(CURVE_ERROR_V, CURRENT_ERROR * drop_v))
 
     def _below_surface(self, after_s: float) -> float:
         states_v = self._motion.states_v(after_s)

@@ -7,14 +7,10 @@ limit, else the potential stands there and the current is what then flows.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-# A limit that is only just reached, to what is left after rounding, is not yet passed.
-_SLACK = 1e-9
-_ROUNDING_V = 1e-13
 _DECADES_SEARCHED = 18
 _ROOT_STEPS = 80
 
@@ -55,15 +51,28 @@ class Response(Protocol):
 
 Answer = TypeVar("Answer", bound=Response)
 Margin = Callable[[float], float]
+HELD = 0  # what was asked for is there; +1 and -1 is the limit that stands instead
 
 
 @dataclass(frozen=True)
 class OpenCircuit:
-    """Nothing is connected."""
+    """Nothing is connected, and nothing limits."""
 
-    def begin(self, respond: Callable[[Condition], Answer]) -> tuple[Answer, Margin | None]:
-        """Return the response, which nothing ends."""
-        return respond(Current(0.0)), None
+    def condition(self, mode: int) -> Condition:
+        """Return no current."""
+        return Current(0.0)
+
+    def begin(self, respond: Callable[[Condition], Answer]) -> tuple[int, Answer]:
+        """Return the mode and the response."""
+        return HELD, respond(Current(0.0))
+
+    def margin(self, mode: int, response: Response) -> Margin | None:
+        """Return None: the mode stays."""
+        return None
+
+    def other_mode(self, mode: int, response: Response, after_s: float) -> int:
+        """Return the mode: there is but one."""
+        return mode
 
 
 @dataclass(frozen=True)
@@ -73,22 +82,25 @@ class HeldPotential:
     potential_v: float
     limit_a: float
 
-    def begin(self, respond: Callable[[Condition], Answer]) -> tuple[Answer, Margin | None]:
-        """Return the response, and a margin that becomes negative when another one is due."""
+    def condition(self, mode: int) -> Condition:
+        """Return what holds at the terminals."""
+        return Current(mode * self.limit_a) if mode else Potential(self.potential_v)
+
+    def begin(self, respond: Callable[[Condition], Answer]) -> tuple[int, Answer]:
+        """Return the mode that the present state of the cell calls for, and the response."""
         held = respond(Potential(self.potential_v))
-        first_a = held.current_a(0.0)
-        sign = math.copysign(1.0, first_a)
-        most_a = self.limit_a
-        if abs(first_a) > most_a:
-            limited = respond(Current(sign * self.limit_a))
-            if sign * (self.potential_v - limited.potential_v(0.0)) > _ROUNDING_V:
-                return (
-                    limited,
-                    lambda after_s: sign * (self.potential_v - limited.potential_v(after_s)),
-                )
-            most_a = abs(first_a)
-        most_a *= 1.0 + _SLACK
-        return held, lambda after_s: most_a - abs(held.current_a(after_s))
+        mode = _limit_met(held.current_a(0.0), self.limit_a)
+        return mode, respond(self.condition(mode)) if mode else held
+
+    def margin(self, mode: int, response: Response) -> Margin | None:
+        """Return what becomes negative when the mode has to change."""
+        if mode:
+            return lambda after_s: mode * (self.potential_v - response.potential_v(after_s))
+        return lambda after_s: self.limit_a - abs(response.current_a(after_s))
+
+    def other_mode(self, mode: int, response: Response, after_s: float) -> int:
+        """Return the mode that follows where the margin has ended."""
+        return HELD if mode else _sign(response.current_a(after_s))
 
 
 @dataclass(frozen=True)
@@ -98,28 +110,44 @@ class HeldCurrent:
     current_a: float
     limit_v: float
 
-    def begin(self, respond: Callable[[Condition], Answer]) -> tuple[Answer, Margin | None]:
-        """Return the response, and a margin that becomes negative when another one is due."""
+    def condition(self, mode: int) -> Condition:
+        """Return what holds at the terminals."""
+        return Potential(mode * self.limit_v) if mode else Current(self.current_a)
+
+    def begin(self, respond: Callable[[Condition], Answer]) -> tuple[int, Answer]:
+        """Return the mode that the present state of the cell calls for, and the response."""
         held = respond(Current(self.current_a))
-        first_v = held.potential_v(0.0)
-        sign = math.copysign(1.0, first_v)
-        most_v = self.limit_v
-        if abs(first_v) > most_v:
-            limited = respond(Potential(sign * self.limit_v))
-            if sign * (self.current_a - limited.current_a(0.0)) > _SLACK * abs(self.current_a):
-                return limited, lambda after_s: sign * (self.current_a - limited.current_a(after_s))
-            most_v = abs(first_v)
-        most_v += _ROUNDING_V
-        return held, lambda after_s: most_v - abs(held.potential_v(after_s))
+        mode = _limit_met(held.potential_v(0.0), self.limit_v)
+        return mode, respond(self.condition(mode)) if mode else held
+
+    def margin(self, mode: int, response: Response) -> Margin | None:
+        """Return what becomes negative when the mode has to change."""
+        if mode:
+            return lambda after_s: mode * (self.current_a - response.current_a(after_s))
+        return lambda after_s: self.limit_v - abs(response.potential_v(after_s))
+
+    def other_mode(self, mode: int, response: Response, after_s: float) -> int:
+        """Return the mode that follows where the margin has ended."""
+        return HELD if mode else _sign(response.potential_v(after_s))
 
 
 Order = OpenCircuit | HeldPotential | HeldCurrent
 
 
+def _sign(value: float) -> int:
+    return 1 if value > 0.0 else -1
+
+
+def _limit_met(value: float, limit: float) -> int:
+    return _sign(value) if abs(value) > limit else HELD
+
+
 def end_of(margin: Margin, start_s: float, stop_s: float) -> float | None:
-    """Return when a margin that is not negative at `start_s` has become so, None if not by then."""
+    """Return when a margin has become negative between two instants, None if it has not."""
     if margin(stop_s) >= 0.0:
         return None
+    if start_s > 0.0 and margin(start_s) < 0.0:
+        return start_s
     low_s, high_s = start_s, stop_s
     if start_s == 0.0:
         # What follows a step lasts picoseconds or hours.

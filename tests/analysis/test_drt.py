@@ -49,7 +49,7 @@ def test_the_order_of_the_points_does_not_matter() -> None:
 def test_a_blocking_cell_s_tail_is_a_capacitance_and_no_process() -> None:
     f, z = spectrum(highest_hz=7e6)
     z = z + 1 / (2j * np.pi * f * 1e-3)
-    result = distribution_of_relaxation_times(f, z, is_blocking=True)
+    result = distribution_of_relaxation_times(f, z, tail="capacitance")
     assert result.best.capacitance_f == pytest.approx(1e-3, rel=0.05)
     assert len(result.peaks) == len(PROCESSES)
 
@@ -66,3 +66,13 @@ def test_what_cannot_be_analysed_is_refused() -> None:
         distribution_of_relaxation_times(f[:5], z[:5])
     with pytest.raises(AnalysisError, match="no number"):
         distribution_of_relaxation_times(f, np.where(f > 1e6, np.nan, z))
+
+
+def test_diffusion_into_an_electrode_is_peeled_off() -> None:
+    f, z = spectrum(highest_hz=7e6, noise=1e-3)
+    z = z + 20 / np.sqrt(2j * np.pi * f) + 0.01 / (2j * np.pi * f)
+    result = distribution_of_relaxation_times(f, z, tail="diffusion")
+    assert result.best.warburg_ohm_per_sqrt_s == pytest.approx(20, rel=0.2)
+    assert len(result.peaks) == len(PROCESSES)
+    for peak, (r_ohm, _) in zip(result.peaks, PROCESSES.values(), strict=True):
+        assert peak.r_ohm == pytest.approx(r_ohm, rel=0.15)

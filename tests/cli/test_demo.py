@@ -173,7 +173,7 @@ def test_csv_gives_the_stored_numbers_back(at_home, home: Path, demo, tmp_path: 
 def test_parquet_gives_the_stored_numbers_back(at_home, home: Path, demo, tmp_path: Path) -> None:
     run_id = demo.json[0]["run_id"]
     files = files_of(at_home("export", run_id, "--format", "parquet", "--output", "out"))
-    assert set(files) == {"eis.parquet", "probe.parquet", "temperature.parquet"}
+    assert set(files) == {"eis.parquet", "probe.parquet", "temperature.parquet", "events.parquet"}
     frame = pd.read_parquet(tmp_path / files["temperature.parquet"])
     expected = stored(home, run_id, "temperature")
     assert list(frame) == list(expected)

@@ -11,10 +11,13 @@ import pytest
 
 from labctl.documents import Reason
 from labctl.instruments.techniques import StageReading
+from labctl.quantities import BOLTZMANN_EV_PER_K
 from labctl.run.settle import (
     Probe,
+    Rest,
     SettleCriterion,
     allowed_change,
+    energy_between_ev,
     probe_from,
     ramp_duration_s,
     stage_is_settled,
@@ -83,6 +86,38 @@ def test_an_absurd_early_slope_does_not_decide(energy_ev: float, limit_ev: float
     quiet = Probe(100.0, 0.0)
     allowed = allowed_change(CRITERION, quiet, quiet, energy_ev)
     assert allowed == allowed_change(CRITERION, quiet, quiet, limit_ev)
+
+
+def resting(temperature_k: float, ea_ev: float) -> Rest:
+    """Return a sample of this activation energy at rest, sigma T in a straight line."""
+    ohm = temperature_k * math.exp(ea_ev / (BOLTZMANN_EV_PER_K * temperature_k))
+    return Rest(temperature_k, ohm)
+
+
+@pytest.mark.parametrize("to_k", [303.0, 338.0, 280.0])
+def test_two_temperatures_tell_how_steep_a_sample_is(to_k: float) -> None:
+    energy_ev = energy_between_ev(resting(300.0, 0.78), resting(to_k, 0.78))
+    assert energy_ev == pytest.approx(0.78)
+
+
+def test_temperatures_close_by_tell_nothing() -> None:
+    assert energy_between_ev(resting(300.0, 0.78), resting(301.0, 0.78)) is None
+
+
+def test_the_tolerance_is_the_sample_s_own_from_the_second_temperature_on(
+    make_bench, quick
+) -> None:
+    """What a steep sample has still to relax at the end is more than an unknown one may have."""
+    world = {"sample_lag_s": "900.0", "activation_energy_ev": "0.76"}
+    asked = {
+        **quick,
+        "temperatures": ["26 degC", "36 degC"],
+        "probe_tolerance": "1 %",
+        "settle_window": "10 min",
+    }
+    result = make_bench(world=world).run(asked)
+    (_, second) = settles(result)
+    assert 0.012 < abs(second["probe_remainder"]) < 0.02
 
 
 def test_a_noisy_probe_is_not_asked_for_more_than_it_can_tell() -> None:
