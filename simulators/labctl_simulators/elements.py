@@ -35,9 +35,13 @@ class Zarc:
 
 def growth(temperature_k: float, activation_energy_ev: float) -> float:
     """Return R(T) / R(25 degC) of a conductor whose sigma T follows exp(-Ea / kT)."""
+    return temperature_k / ROOM_TEMPERATURE_K * boltzmann(temperature_k, activation_energy_ev)
+
+
+def boltzmann(temperature_k: float, activation_energy_ev: float) -> float:
+    """Return x(T) / x(25 degC) of what follows exp(Ea / kT), such as a time constant."""
     inverse_k = 1.0 / temperature_k - 1.0 / ROOM_TEMPERATURE_K
-    boltzmann = math.exp(activation_energy_ev / BOLTZMANN_EV_PER_K * inverse_k)
-    return temperature_k / ROOM_TEMPERATURE_K * boltzmann
+    return math.exp(activation_energy_ev / BOLTZMANN_EV_PER_K * inverse_k)
 
 
 def element_of_arc(

@@ -17,7 +17,7 @@ import cmath
 import math
 from dataclasses import dataclass, field
 
-from labctl_simulators.elements import ConstantPhaseElement, Zarc, growth
+from labctl_simulators.elements import ConstantPhaseElement, Zarc, boltzmann, growth
 from labctl_simulators.table import above, at_least, between
 
 COULOMB_PER_MAH = 3.6
@@ -74,17 +74,22 @@ class FullCellProperties:
     capacity_loss_c_per_c: float = field(metadata=at_least(0.0))
     lead_inductance_h: float = field(metadata=at_least(0.0))
     reference_potential_v: float = field(default=0.0, metadata={})
+    diffusion_activation_energy_ev: float = field(default=0.0, metadata=at_least(0.0))
 
 
 @dataclass(frozen=True)
 class Growths:
-    """By how much resistances have grown since 25 degC and half charge, without a unit."""
+    """By how much resistances, and the time of diffusion, have grown, without a unit.
+
+    Since 25 degC, and the resistances also since half charge.
+    """
 
     series: float
     electrolyte: float
     interphase: float
     fast_transfer: float
     slow_transfer: float
+    diffusion: float
 
     @property
     def of_arcs(self) -> tuple[float, float, float, float]:
@@ -128,7 +133,7 @@ class FullCell:
 
     @property
     def true_diffusion_coefficient_cm2_per_s(self) -> float:
-        """What a titration should find, in cm2/s."""
+        """What a titration should find at 25 degC, in cm2/s."""
         return self.properties.diffusion_coefficient_cm2_per_s
 
     def open_circuit_v(self, charge: float) -> tuple[float, float]:
@@ -189,6 +194,7 @@ class FullCell:
             interphase=growth(temperature_k, made_of.interphase_activation_energy_ev),
             fast_transfer=transfer,
             slow_transfer=transfer,
+            diffusion=boltzmann(temperature_k, made_of.diffusion_activation_energy_ev),
         )
 
     def growths(self, warmth: Growths, charge: float) -> Growths:
@@ -203,6 +209,7 @@ class FullCell:
             interphase=warmth.interphase,
             fast_transfer=warmth.fast_transfer * math.exp(fast),
             slow_transfer=warmth.slow_transfer * math.exp(slow),
+            diffusion=warmth.diffusion,
         )
 
     def impedance(
@@ -225,8 +232,9 @@ class FullCell:
         through = self.properties.series_resistance_ohm * growths.series
         for arc, grown in zip(self.arcs, growths.of_arcs, strict=True):
             through += Zarc(arc.resistance_ohm * grown, arc.element).impedance(s)
-        z = cmath.sqrt(s * self.diffusion_time_s)
-        through += slope_v_per_c * self.diffusion_time_s / (z * cmath.tanh(z))
+        diffusion_s = self.diffusion_time_s * growths.diffusion
+        z = cmath.sqrt(s * diffusion_s)
+        through += slope_v_per_c * diffusion_s / (z * cmath.tanh(z))
         whole = 1.0 / (1.0 / through + self.side_reaction_s(potential_v))
         return s * self.properties.lead_inductance_h + whole
 

@@ -365,7 +365,7 @@ class FullCellBody:
         faster = np.repeat(grown ** (-1.0 / self._exponents), self._per_arc)
         modes, capacity_c = sheet_modes(), self.state.capacity_c
         stiffer = faster * np.repeat(grown, self._per_arc)
-        diffusion_s = self.laws.diffusion_time_s
+        diffusion_s = self.laws.diffusion_time_s * growths.diffusion
         return Parameters(
             n_arcs=len(faster),
             rate_per_s=np.concatenate((self._arcs.rate_per_s * faster, modes.rate / diffusion_s)),
