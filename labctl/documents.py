@@ -33,6 +33,7 @@ OUTPUTS_OFF = "outputs off"
 
 Columns = Mapping[str, Sequence[float]]
 
+_KEYS = {"schema", "run_id", "seq", "kind", "body"}
 _SEAL = b',"crc32":"'
 _SEAL_SIZE = len(_SEAL) + 10
 
@@ -174,6 +175,9 @@ def decode(line: bytes) -> Document:
         raise DocumentError(f"not JSON: {error}") from error
     if not isinstance(envelope, dict) or envelope.get("schema") != SCHEMA_VERSION:
         raise DocumentError(f"not a document of schema {SCHEMA_VERSION}")
+    if not _is_sealed(line) and envelope.keys() != _KEYS:
+        # A bit in the seal's own name makes it a key that nobody knows.
+        raise DocumentError(f"without a checksum: expected the keys {', '.join(sorted(_KEYS))}")
     return _checked(envelope)
 
 
@@ -194,8 +198,12 @@ def sealed(line: bytes) -> bytes:
 def check_seal(line: bytes) -> None:
     """Raise DocumentError if a JSON object ends with a checksum that is not its own."""
     content, seal = line[:-_SEAL_SIZE], line[-_SEAL_SIZE:]
-    if seal.startswith(_SEAL) and seal != sealed(content + b"}")[-_SEAL_SIZE:]:
+    if _is_sealed(line) and seal != sealed(content + b"}")[-_SEAL_SIZE:]:
         raise DocumentError("damaged on its way: not the bytes that were sent")
+
+
+def _is_sealed(line: bytes) -> bool:
+    return line[-_SEAL_SIZE:].startswith(_SEAL)
 
 
 def _checked(envelope: dict[str, Any]) -> Document:
@@ -234,6 +242,8 @@ def _check_body(kind: Kind, body: Mapping[str, Any]) -> None:
         _check_ending(body)
     if kind is Kind.EVENT_PAGE:
         _check_columns(body["columns"], body["n_points"])
+    if kind is Kind.DESCRIPTOR:
+        _check_texts("descriptor: units", body["units"])
 
 
 def _shown(value: object) -> str:
@@ -256,13 +266,31 @@ def _check_ending(body: Mapping[str, Any]) -> None:
     for name, words in (("exit_status", ExitStatus), ("reason", Reason)):
         if body[name] not in list(words):
             raise DocumentError(f"run_stop: {name}: {_shown(body[name])} is none of {list(words)}")
-    for name in ("expected_points", "actual_points"):
-        if not all(type(count) is int for count in body[name].values()):
+    if Reason(body["reason"]).exit_status != body["exit_status"]:
+        raise DocumentError(
+            f"run_stop: reason {body['reason']} is no ending with exit_status {body['exit_status']}"
+        )
+    for name in ("expected_points", "actual_points", "forgone_points"):
+        counts = body.get(name, {})
+        if not isinstance(counts, dict) or any(type(n) is not int for n in _values(counts)):
             raise DocumentError(f"run_stop: {name}: expected whole numbers")
+    _check_texts("run_stop: safe_state", body.get("safe_state", {}))
+
+
+def _check_texts(place: str, texts: object) -> None:
+    """Raise DocumentError unless something maps names to text."""
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in _values(texts)):
+        raise DocumentError(f"{place}: expected text for each name, got {_shown(texts)}")
+
+
+def _values(mapping: object) -> list[Any]:
+    return list(cast("dict[str, Any]", mapping).values())
 
 
 def _check_columns(columns: Mapping[str, Any], n_points: int) -> None:
-    """Raise DocumentError unless every column is a list of n_points."""
+    """Raise DocumentError unless there are columns and every one is a list of n_points."""
+    if not columns or "seq" in columns:
+        raise DocumentError("event_page: columns: expected at least one, and none named seq")
     for name, column in columns.items():
         if not isinstance(column, list) or len(cast("list[Any]", column)) != n_points:
             raise DocumentError(f"event_page: column {name}: expected {n_points} numbers")

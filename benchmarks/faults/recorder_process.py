@@ -26,11 +26,12 @@ class _TellingStore(SqliteStore):
 
     _n_added = 0
 
-    def add(self, documents: Sequence[Document]) -> None:
+    def add(self, documents: Sequence[Document]) -> list[str]:
         """Store, then tell."""
-        super().add(documents)
+        problems = super().add(documents)
         self._n_added += len(documents)
         tell(recorded=self._n_added)
+        return problems
 
 
 async def _record(arguments: dict[str, Any]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from labctl.cli.silence import falling_silent
 from labctl.quantities import celsius, format_duration, format_si
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from labctl.run.progress import Progress
 
 _REFRESH_S = 0.1
+_IMPEDANCE = {"frequency_hz", "z_real_ohm", "z_imag_ohm"}
 
 
 @contextmanager
@@ -35,24 +36,13 @@ def shown_progress(*, quiet: bool = False) -> Generator[Callable[[Progress], Non
 
     # No refresh thread: the run tells often enough.
     live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
-    with _falling_silent():
+    with falling_silent(sys.stderr):
         live.start()
     try:
         yield _LiveObserver(live)
     finally:
-        with _falling_silent():
+        with falling_silent(sys.stderr):
             live.stop()
-
-
-@contextmanager
-def _falling_silent() -> Generator[None, None, None]:
-    """Write nothing more to stderr, whatever is written, once its reader has gone."""
-    try:
-        yield
-    except OSError:
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, sys.stderr.fileno())
-        os.close(silence)
 
 
 class _LineObserver:
@@ -66,14 +56,14 @@ class _LineObserver:
         if progress.trouble != self._trouble:
             self._trouble = progress.trouble
             line = f"warning: {self._trouble}" if self._trouble else "all is well again"
-            with _falling_silent():
+            with falling_silent(sys.stderr):
                 sys.stderr.write(f"labctl: {line}\n")
         if progress.step == self._step:
             return
         self._step = progress.step
         left = format_duration(progress.time_left_s)
         number = f"[{progress.steps_done + 1}/{progress.steps_total}]"
-        with _falling_silent():
+        with falling_silent(sys.stderr):
             sys.stderr.write(f"{number} {progress.step}, about {left} left\n")
 
 
@@ -88,7 +78,7 @@ class _LiveObserver:
         if perf_counter() - self._shown_at_s < _REFRESH_S:
             return
         self._shown_at_s = perf_counter()
-        with _falling_silent():
+        with falling_silent(sys.stderr):
             self._live.update(_table(progress), refresh=True)
 
 
@@ -119,7 +109,7 @@ def _temperature(progress: Progress) -> str:
 
 def point_text(point: Mapping[str, float]) -> str:
     """Return a point as a person reads it; "-" for none."""
-    if "frequency_hz" in point:
+    if point.keys() >= _IMPEDANCE:
         real, imag = point["z_real_ohm"], point["z_imag_ohm"]
         frequency = format_si(point["frequency_hz"], "Hz")
         return f"{frequency}: {format_si(real, 'ohm')}, imaginary {format_si(imag, 'ohm')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from base64 import b64encode
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labctl.cli.options import Data, Json
+from labctl.cli.silence import falling_silent
 from labctl.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -78,17 +80,15 @@ def status(data: Data = None, json: Json = False) -> None:
 def quarantine(data: Data = None, json: Json = False) -> None:
     """Show the lines that were no documents, byte for byte."""
     from labctl.cli.views import print_json
-    from labctl.store.overview import overview
+    from labctl.store.overview import quarantined
     from labctl.store.reading import default_data
 
-    lines = overview(data or default_data()).quarantine
+    lines = quarantined(data or default_data())
     if json:
         print_json([{**asdict(each), "line": b64encode(each.line).decode()} for each in lines])
         return
     for each in lines:
-        more = f" and {len(each.line) - _N_BYTES_SHOWN} bytes more" * (
-            len(each.line) > _N_BYTES_SHOWN
-        )
+        more = f" and {each.n_bytes - _N_BYTES_SHOWN} bytes more" * (each.n_bytes > _N_BYTES_SHOWN)
         typer.echo(f"{each.first_at}  {each.n_times} x  {each.topic}: {each.problem}")
         typer.echo(f"    {each.line[:_N_BYTES_SHOWN]!r}{more}")
 
@@ -133,9 +133,11 @@ async def _record(store_path: Path, address: BrokerAddress, recorder_id: str, ri
 
     from labctl.signals import signals_call
     from labctl.stream.recording import record_until, recording
+    from labctl.stream.topics import ANY
 
     stopping = asyncio.Event()
-    client_id = f"labctl-recorder-{recorder_id}"
+    # The rig in it: a session that the broker keeps brings its old subscriptions back.
+    client_id = f"labctl-recorder-{recorder_id}" + (f"-{rig}" if rig != ANY else "")
     with (
         signals_call(stopping.set),
         recording(
@@ -148,8 +150,9 @@ async def _record(store_path: Path, address: BrokerAddress, recorder_id: str, ri
 
 
 def _say(line: str) -> None:
-    """Print a line at once, for whoever waits for it."""
-    typer.echo(line)
+    """Print a line at once, for whoever waits for it; if nobody does, the recording goes on."""
+    with falling_silent(sys.stdout):
+        typer.echo(line)
 
 
 def _status_data(found: Overview) -> dict[str, Any]:
@@ -170,7 +173,7 @@ def _status_data(found: Overview) -> dict[str, Any]:
 def _print_status(found: Overview) -> None:
     typer.echo(f"store      {found.path}, {found.n_bytes / 1e6:.1f} MB")
     typer.echo(f"recorder   {_recorder_text(found)}")
-    ended = [run for run in found.runs if not run.is_open and not run.missing]
+    ended = [run for run in found.runs if not (run.is_open or run.missing or run.lost)]
     shown = [run for run in found.runs if run not in ended[_N_ENDED_SHOWN:]]
     for run in shown:
         typer.echo(f"run        {run.run_id}  {_run_text(run)}")
@@ -194,12 +197,13 @@ def _recorder_text(found: Overview) -> str:
 
 
 def _run_text(run: RecordedRun) -> str:
-    from labctl.store.verification import shown_ranges
+    from labctl.store.ranges import shown_ranges
 
     state = "open" if run.is_open else "ended"
-    gaps = f", missing: {shown_ranges(run.missing)}" if run.missing else ", no gaps"
+    gaps = f", missing: {shown_ranges(run.missing)}" if run.missing else ""
+    gaps += f", LOST, nowhere any more: {shown_ranges(run.lost)}" if run.lost else ""
     at = f" at {run.stored_at}" if run.stored_at else ""
     return (
         f"{state}, last document {run.last_seq} ({run.last_kind}){at}, "
-        f"watermark {run.watermark}{gaps}"
+        f"watermark {run.watermark}{gaps or ', no gaps'}"
     )

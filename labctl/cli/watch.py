@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -192,15 +192,17 @@ async def _until_quiet(watcher: Watcher, watching: asyncio.Task[Any]) -> None:
     """Wait until everything retained is here: something came, and nothing more for a moment."""
     import asyncio
 
-    loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + _HEARD_WITHIN_S
-    n_heard = 0
-    while loop.time() < deadline_s and not watching.done():
-        await asyncio.wait([watching], timeout=_QUIET_S)
-        n_now = watcher.picture.n_states
-        if n_now and n_now == n_heard:
-            return
-        n_heard = n_now
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_HEARD_WITHIN_S):
+            n_heard = 0
+            while not watching.done():
+                # Only what was asked for can come: on a slow link nothing comes before that.
+                await watcher.has_asked.wait()
+                await asyncio.wait([watching], timeout=_QUIET_S)
+                n_now = watcher.picture.n_states
+                if n_now and n_now == n_heard:
+                    return
+                n_heard = n_now
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def _channel_row(picture: Picture, name: str, channel: str) -> dict[str, Any]:
         **said.model_dump(),
         "state": rig.state_of(channel).value,
         "alert": rig.alert_of(channel),
-        "last_points": run.last_points if run else {},
+        "last_points": dict(run.last_points) if run else {},
         "fit": run.fit if run else None,
     }
 
@@ -67,6 +67,16 @@ def _channel_row(picture: Picture, name: str, channel: str) -> dict[str, Any]:
 def age_s(at: datetime | None) -> float | None:
     """Return how long ago something was said, in s; None if nobody knows."""
     return None if at is None else max(0.0, (utc_now() - at).total_seconds())
+
+
+def printable(text: str) -> str:
+    """Return text from anybody as one line that does nothing to a terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return a duration as a person says it; "?" for one that nobody knows."""
+    return "?" if seconds is None else format_duration(seconds)
 
 
 def print_rows(watcher: Watcher) -> None:
@@ -106,7 +116,7 @@ class PlainLines:
             what, line = _line(row)
             if self._shown.get(key) != what:
                 self._shown[key] = what
-                _write(f"{utc_now():%H:%M:%S}Z {line}")
+                _write(f"{utc_now():%H:%M:%S}Z {printable(line)}")
 
 
 def _line(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -129,6 +139,6 @@ def _channel_line(row: Mapping[str, Any]) -> tuple[str, str]:
         said = row["alert"] or row["message"]
         return what, f"{where} {state}, run {row['run_id']}{': ' * bool(said)}{said}"
     at = "" if row["temperature_k"] is None else f", {celsius(row['temperature_k']):.2f} degC"
-    left = format_duration(row["time_left_s"])
+    left = duration_text(row["time_left_s"])
     step = f"step {row['step']} of {row['steps']} {row['step_key']}"
     return what, f"{where} {state}, {step}{at}, {row['progress']:.0%}, about {left} left"

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group
-from rich.markup import escape
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from labctl.cli.progress import point_text
-from labctl.cli.watch_lines import age_s
+from labctl.cli.watch_lines import age_s, duration_text, printable
 from labctl.quantities import celsius, format_duration, format_si, with_uncertainty
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def _header(watcher: Watcher) -> Text:
         return Text.assemble(
             ("connected", "green"), f" to {watcher.address}   ", ("Ctrl-C ends", "dim")
         )
-    return Text.assemble(("not connected", "bold yellow"), f": {watcher.problem}")
+    return Text.assemble(("not connected", "bold yellow"), _said(f": {watcher.problem}"))
 
 
 def _card(picture: Picture, name: str, rig: WatchedRig, width: int) -> Panel:
@@ -64,13 +63,13 @@ def _card(picture: Picture, name: str, rig: WatchedRig, width: int) -> Panel:
     reason = rig.status.reason if rig.status else ""
     grids: list[RenderableType] = []
     if reason and rig.state != "online":
-        grids.append(Text(f"{rig.state}: {reason}", style=f"bold {style}"))
+        grids.append(_said(f"{rig.state}: {reason}", f"bold {style}"))
     for channel in sorted(rig.channels):
         run = picture.runs.get(rig.channels[channel].run_id)
         grids.append(_channel(rig, channel, run, width))
     if not rig.channels:
         grids.append(Text("no run yet", style="dim"))
-    title = f"[bold]{escape(name)}[/]  [{style}]● {rig.state}[/]"
+    title = Text.assemble(_said(name, "bold"), "  ", (f"● {rig.state}", style))
     return Panel(
         Group(*grids), title=title, title_align="left", border_style=style, box=box.ROUNDED
     )
@@ -86,15 +85,15 @@ def _channel(rig: WatchedRig, channel: str, run: WatchedRun | None, width: int) 
     grid.add_column(style="dim", no_wrap=True, min_width=11)
     grid.add_column(overflow="fold")
     grid.add_row(
-        Text(channel, style="bold not dim"),
-        Text.assemble((shown, f"bold {style}"), f"   {said.protocol} on {said.sample}"),
+        _said(channel, "bold not dim"),
+        Text.assemble(_said(shown, f"bold {style}"), _said(f"   {said.protocol} on {said.sample}")),
     )
     alert = rig.alert_of(channel)
     if alert:
-        grid.add_row("", Text(alert, style=f"bold {style}"))
+        grid.add_row("", _said(alert, f"bold {style}"))
     elif said.message:
-        grid.add_row("", said.message)
-    grid.add_row("run", Text(said.run_id))
+        grid.add_row("", _said(said.message))
+    grid.add_row("run", _said(said.run_id))
     _add_progress(grid, said, width, is_live=state in {"running", "paused"})
     _add_measured(grid, said, run)
     age = age_s(rig.channels_at[channel])
@@ -105,10 +104,10 @@ def _channel(rig: WatchedRig, channel: str, run: WatchedRun | None, width: int) 
 def _add_progress(grid: Table, said: ChannelStatus, width: int, *, is_live: bool) -> None:
     """Add step, bar and time left."""
     note = f"   {said.note}" if said.note and is_live else ""
-    grid.add_row("step", Text(f"{said.step} of {said.steps}: {said.step_key}{note}"))
+    grid.add_row("step", _said(f"{said.step} of {said.steps}: {said.step_key}{note}"))
     bar = Table.grid(padding=(0, 2))
     share = f"{said.progress:.0%}"
-    left, done = format_duration(said.time_left_s), format_duration(said.elapsed_s)
+    left, done = duration_text(said.time_left_s), duration_text(said.elapsed_s)
     if said.state == "ended":
         times = f"took {done}"
     else:
@@ -127,12 +126,12 @@ def _add_measured(grid: Table, said: ChannelStatus, run: WatchedRun | None) -> N
         if stream == "temperature":
             continue
         shown = {name: value for name, value in point.items() if name not in _HIDDEN}
-        grid.add_row(stream, Text(point_text(shown)))
+        grid.add_row(_said(stream), _said(point_text(shown)))
     if not any(stream != "temperature" for stream in streams) and said.last_point:
         known = {name: value for name, value in said.last_point.items() if value is not None}
-        grid.add_row("last point", Text(point_text(known)))
-    if run and run.fit and "r_total_ohm" in run.fit:
-        grid.add_row("last fit", Text(_fit_text(run.fit)))
+        grid.add_row("last point", _said(point_text(known)))
+    if run and run.fit:
+        grid.add_row("last fit", _said(_fit_text(run.fit)))
 
 
 def _temperature(said: ChannelStatus) -> Text:
@@ -144,12 +143,27 @@ def _temperature(said: ChannelStatus) -> Text:
 
 
 def _fit_text(fit: Mapping[str, Any]) -> str:
-    """Return what a spectrum gave, in one line."""
-    text = f"{celsius(fit['temperature_k']):.2f} degC: {format_si(fit['r_total_ohm'], 'ohm')}"
+    """Return what a spectrum gave, in one line; of a fit of another kind its numbers."""
+    numbers = _numbers(fit)
+    if not numbers.keys() >= {"temperature_k", "r_total_ohm"}:
+        return point_text(numbers)
+    total = format_si(numbers["r_total_ohm"], "ohm")
+    text = f"{celsius(numbers['temperature_k']):.2f} degC: {total}"
     sigma = fit.get("conductivity")
-    if not sigma:
+    known = _numbers(sigma) if isinstance(sigma, dict) else {}
+    if not known.keys() >= {"sigma_s_per_cm", "u_sigma_s_per_cm"}:
         return text
-    return f"{text}, {with_uncertainty(sigma['sigma_s_per_cm'], sigma['u_sigma_s_per_cm'])} S/cm"
+    return f"{text}, {with_uncertainty(known['sigma_s_per_cm'], known['u_sigma_s_per_cm'])} S/cm"
+
+
+def _numbers(data: Mapping[str, Any]) -> dict[str, float]:
+    """Return what is a number among some values."""
+    return {name: value for name, value in data.items() if type(value) in (int, float)}
+
+
+def _said(text: str, style: str = "") -> Text:
+    """Return text that anybody may have said: no markup, no control characters."""
+    return Text(printable(text), style=style)
 
 
 def _age_text(age: float | None, *, is_live: bool) -> Text:
@@ -167,9 +181,9 @@ def _overview(rigs: list[tuple[str, WatchedRig]]) -> Table:
     for name, rig in rigs:
         style = _STYLES.get(rig.state, "red")
         if not rig.channels:
-            table.add_row(name, "", Text(rig.state, style=style))
+            table.add_row(_said(name), "", Text(rig.state, style=style))
         for channel in sorted(rig.channels):
-            table.add_row(name, channel, *_overview_cells(rig, channel))
+            table.add_row(_said(name), _said(channel), *_overview_cells(rig, channel))
     return table
 
 
@@ -181,7 +195,7 @@ def _overview_cells(rig: WatchedRig, channel: str) -> list[RenderableType]:
         shown = f"{shown} ({rig.state})"
     style = _STYLES.get(shown, "red") if rig.state != "degraded" else "yellow"
     at = "" if said.temperature_k is None else f"{celsius(said.temperature_k):.1f} degC"
-    left = format_duration(said.time_left_s) if state == "running" else ""
+    left = duration_text(said.time_left_s) if state == "running" else ""
     age = _age_text(age_s(rig.channels_at[channel]), is_live=state == "running")
-    step = f"{said.step}/{said.steps} {said.step_key}"
-    return [Text(shown, style=style), step, f"{said.progress:.0%}", at, left, age]
+    step = _said(f"{said.step}/{said.steps} {said.step_key}")
+    return [_said(shown, style), step, f"{said.progress:.0%}", at, left, age]

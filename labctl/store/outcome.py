@@ -79,7 +79,7 @@ def _missing(measured: Mapping[str, int], stored: Mapping[str, int], n_missing: 
 
 def _unmeasured(stop: Mapping[str, Any]) -> list[str]:
     """Return one clause for each stream that has not the points it should have."""
-    forgone = stop.get("forgone_points", {})
+    forgone = stop.get("forgone_points") or {}
     wanted = {name: n - forgone.get(name, 0) for name, n in stop["expected_points"].items()}
     return [
         f"{stop['actual_points'].get(name, 0)} of {n_points} {name} points were measured"

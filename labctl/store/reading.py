@@ -20,7 +20,7 @@ import orjson
 from labctl.errors import BadInputError, StoreError
 from labctl.store.holder import holder_of
 from labctl.store.outcome import Ending, Outcome, judge_ending
-from labctl.store.schema import check_version
+from labctl.store.schema import check_version, version_of
 from labctl.store.sqlite import STORE_NAME
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ LATEST = "latest"
 
 _RUNS = """
 SELECT id, run_id,
-    CASE WHEN watermark = last_seq THEN 0
+    CASE WHEN watermark = last_seq AND {lost_seq} < 0 THEN 0
          ELSE last_seq + 1 - (SELECT count(*) FROM document WHERE run = run.id) END AS n_missing,
     (SELECT body FROM document
      WHERE run = run.id AND kind = 'run_start' ORDER BY seq LIMIT 1) AS start,
@@ -45,8 +45,19 @@ FROM run
 WHERE :run_id IS NULL OR run_id = :run_id
 ORDER BY id DESC
 """
+_PART = (
+    "SELECT seq, n_points, names, points FROM document"
+    " WHERE run = :run AND stream = :stream AND kind = 'event_page' AND seq > :after"
+    " ORDER BY seq LIMIT :n_frames"
+)
+_MAKES = (
+    "SELECT names FROM document WHERE run = :run AND stream = :stream AND kind = 'event_page'"
+    " GROUP BY names ORDER BY min(seq)"
+)
+_FRAMES_AT_ONCE, _ALL = 2000, -1
 _POINTS = "SELECT run, name, n_points FROM stream WHERE is_frames"
 _N_SHOWN = 5
+_LONG_AGO = "0001-01-01T00:00:00+00:00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,13 +217,22 @@ class StoredRun:
 
         A column that a frame lacks is NaN there.
         """
+        names = list(self.columns_of(stream))
+        return _columns(self._ask(_PART, stream=stream, after=-1, n_frames=_ALL), names)
+
+    def column_parts(self, stream: str) -> Generator[dict[str, npt.NDArray[Any]]]:
+        """Give a stream's columns as `columns` returns them, some thousand frames at a time."""
+        names = list(self.columns_of(stream))
+        after = -1
+        while frames := self._ask(_PART, stream=stream, after=after, n_frames=_FRAMES_AT_ONCE):
+            after = frames[-1][0]
+            yield _columns(frames, names)
+
+    def columns_of(self, stream: str) -> dict[str, str]:
+        """Return the columns that `columns` and `column_parts` give, `seq` first, with units."""
         units = self.units(stream)
-        frames = self._ask(
-            "SELECT seq, n_points, names, points FROM document"
-            " WHERE run = :run AND stream = :stream AND kind = 'event_page' ORDER BY seq",
-            stream=stream,
-        )
-        return _columns(frames, list(units))
+        makes = [orjson.loads(names) for (names,) in self._ask(_MAKES, stream=stream)]
+        return {name: units.get(name) or "" for name in chain(("seq",), units, *makes)}
 
     def frames(self, stream: str) -> pd.DataFrame:
         """Return a stream as a table: `seq` and its columns, units in `attrs["units"]`."""
@@ -256,13 +276,23 @@ def connect(path: Path) -> Generator[sqlite3.Connection]:
     """Open a store for reading, one snapshot of it."""
     try:
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
+            f"{path.absolute().as_uri()}?{_mode(path)}", uri=True, isolation_level=None
         )
         with closing(connection):
             connection.execute("BEGIN")
             yield connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite may quote what is damaged
         raise StoreError(f"{path}: {error}") from error
+
+
+def _mode(path: Path) -> str:
+    """Return how to open a store for reading.
+
+    SQLite's readers share a small file beside it. Where that cannot be made, a store that nobody
+    has open (it has no -wal) is read as what cannot change.
+    """
+    is_closed = not path.with_name(f"{path.name}-wal").exists()
+    return "immutable=1" if is_closed and not os.access(path.parent, os.W_OK) else "mode=ro"
 
 
 def _headers(
@@ -274,9 +304,10 @@ def _headers(
     points: dict[int, dict[str, int]] = {}
     for run, name, n_points in connection.execute(_POINTS):
         points.setdefault(run, {})[name] = n_points
-    rows = connection.execute(_RUNS, {"run_id": run_id})
+    lost_seq = "lost_seq" if version_of(connection) > 2 else "-1"
+    rows = connection.execute(_RUNS.format(lost_seq=lost_seq), {"run_id": run_id})
     headers = [_header(row, points.get(row[0], {}), running) for row in rows]
-    return sorted(headers, key=_start_time, reverse=True)
+    return sorted(headers, key=_began_at, reverse=True)
 
 
 def _header(row: tuple[Any, ...], points: dict[str, int], running: str) -> _Header:
@@ -315,13 +346,18 @@ def _start_time(header: _Header) -> str:
     return str(header.start["time"]) if header.start else ""
 
 
+def _began_at(header: _Header) -> datetime:
+    """Return when a run began, for sorting: long ago if that is not stored."""
+    return datetime.fromisoformat(_start_time(header) or _LONG_AGO)
+
+
 def _seconds(begin: str, end: str) -> float:
     """Return the seconds between two timestamps."""
     return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
 
 
 def _columns(
-    frames: Iterable[tuple[int, int, str, bytes]], described: list[str]
+    frames: Iterable[tuple[int, int, str, bytes]], wanted: list[str]
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return the columns of frames: those of one make are read as one matrix."""
     import numpy as np
@@ -332,7 +368,6 @@ def _columns(
         names: list[str] = orjson.loads(names_json)
         points = np.frombuffer(b"".join(blobs), dtype="<f8").reshape(-1, len(names))
         parts.append({"seq": np.repeat(seqs, sizes), **dict(zip(names, points.T, strict=True))})
-    wanted = dict.fromkeys(chain(("seq",), described, *parts))
     return {name: _joined(name, parts) for name in wanted}
 
 

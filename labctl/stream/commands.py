@@ -68,6 +68,7 @@ class CommandReader:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.ready = asyncio.Event()
+        ledger.forget_old(now())
         self._ledger = ledger
         self._rig = rig
         self._session_id = session_id

@@ -62,17 +62,23 @@ class Ledger:
         keep_until: datetime,
         answer: bytes | None = None,
     ) -> None:
-        """Remember a new command, on disk when this returns; forget those whose time is over.
+        """Remember a new command, on disk when this returns.
 
         Raises:
             StreamError: it cannot be remembered, so nothing may be done about it.
         """
         row = (cmd_id, received_at.isoformat(), keep_until.timestamp(), answer)
         with self._database.transaction():
-            self._connection.execute(
-                "DELETE FROM command WHERE keep_until < ?", (received_at.timestamp(),)
-            )
             self._connection.execute("INSERT INTO command VALUES (?, ?, ?, ?)", row)
+
+    def forget_old(self, now: datetime) -> None:
+        """Forget the commands whose time is over, before a session takes its first one.
+
+        Never within a session: a clock that stands wrong for a moment would let one of its commands
+        be carried out again. Those of earlier sessions are refused anyway.
+        """
+        with self._database.transaction():
+            self._connection.execute("DELETE FROM command WHERE keep_until < ?", (now.timestamp(),))
 
     def note_answer(self, cmd_id: str, answer: bytes) -> None:
         """Keep the answer that was given to a command."""

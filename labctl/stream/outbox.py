@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+MAX_LINE_BYTES = 8_000_000
+"""What a document may take on the wire."""
+
 _SCARCE = 0.8  # share of the ceiling
 _COMPACTED_ABOVE_BYTES = 16 << 20
 
@@ -75,13 +78,19 @@ def entry_of(document: Document) -> Entry:
     """Return a document as an outbox entry.
 
     Raises:
-        DocumentError: no recorder could read it, or its run_id cannot be part of a topic; such a
-            line would block the outbox for ever.
+        DocumentError: no recorder could read it, its run_id cannot be part of a topic, or it is
+            larger than a broker need take; such a line would block the outbox for ever.
     """
     if not is_topic_part(document.run_id):
         raise DocumentError(f"run_id {document.run_id!r}: cannot be part of an MQTT topic")
     check(document)
-    return Entry(document.run_id, document.seq, encode(document))
+    line = encode(document)
+    if len(line) > MAX_LINE_BYTES:
+        raise DocumentError(
+            f"{document.kind} {document.stream}: {len(line) / 1e6:.0f} MB, expected at most"
+            f" {MAX_LINE_BYTES / 1e6:.0f} MB in one document"
+        )
+    return Entry(document.run_id, document.seq, line)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +203,18 @@ class Outbox:
         A resumed run goes on after it: what is in the outbox or has left it is not lost.
         """
         rows = self._database.rows("SELECT last_seq FROM run WHERE run_id = ?", (run_id,))
+        return int(rows[0][0]) if rows else -1
+
+    def forgotten_after(self, run_id: str, seq: int) -> int:
+        """Return up to where nothing of a run that comes after a seq is here any more.
+
+        That seq itself if the next one is here; -1 for a run that never was.
+        """
+        rows = self._database.rows(
+            "SELECT coalesce((SELECT min(seq) - 1 FROM document WHERE run_id = run.run_id"
+            " AND seq > ?), last_seq) FROM run WHERE run_id = ?",
+            (seq, run_id),
+        )
         return int(rows[0][0]) if rows else -1
 
     def _prepare(self) -> None:

@@ -16,6 +16,7 @@ import orjson
 
 from labctl.documents import check_seal
 from labctl.errors import StreamError
+from labctl.stream.forgotten import forgotten_line
 from labctl.stream.permissions import publisher_needs
 from labctl.stream.reconnect import Reconnector
 from labctl.stream.topics import ANY, document_topic, resend_topic, rig_and_run, watermark_topic
@@ -70,12 +71,18 @@ class Publisher:
         self._forget_again_at_s: float | None = None
         self._has_work = asyncio.Event()
         self._confirmation_problem: str | None = None
+        self._losses: dict[tuple[str, str], str] = {}
         self._reconnector = Reconnector(name, address, needs=publisher_needs(rig))
 
     @property
     def problem(self) -> str | None:
         """Why documents do not leave the outbox now; None while they do."""
-        return self._reconnector.problem or self._forgetting_problem or self._confirmation_problem
+        return (
+            self._reconnector.problem
+            or self._forgetting_problem
+            or self._confirmation_problem
+            or next(iter(self._losses.values()), None)
+        )
 
     async def run(self) -> NoReturn:
         """Publish for ever, through every loss of the broker."""
@@ -139,6 +146,9 @@ class Publisher:
             messages = await connection.receive(_MAX_WATERMARKS)
             for run_id in {run_id for run_id in map(self._take_watermark, messages) if run_id}:
                 self._forget(run_id)
+            for topic, line in filter(None, map(self._answer, messages)):
+                # QoS 0: a recorder whom no answer reaches asks again.
+                await connection.publish(topic, line, qos=0)
             for message in messages:
                 connection.acknowledge(message)
             self._has_work.set()
@@ -182,6 +192,26 @@ class Publisher:
         if transfer is None or not transfer.committed(recorder_id, seq, now_s):
             return None
         return run_id
+
+    def _answer(self, message: Message) -> tuple[str, bytes] | None:
+        """Return what to answer a recorder that asks for what no longer is in the outbox."""
+        rig, run_id = rig_and_run(message.topic)
+        if message.topic != resend_topic(rig, run_id):
+            return None
+        recorder_id, after_seq = _said(message.payload, "after_seq")
+        if after_seq < -1:
+            return None
+        forgotten = self._outbox.forgotten_after(run_id, after_seq)
+        if forgotten <= after_seq:
+            return None
+        problem = (
+            f"run {run_id}: recorder {recorder_id} lacks some of documents {after_seq + 1} to"
+            f" {forgotten}, which are in the outbox no longer"
+        )
+        if (run_id, recorder_id) not in self._losses:
+            _log.warning("%s: %s", self.name, problem)
+        self._losses[run_id, recorder_id] = problem
+        return document_topic(rig, run_id), forgotten_line(run_id, forgotten)
 
     def _transfer(self, run_id: str) -> Transfer:
         """Return the progress of a run, which begins now if it is new."""

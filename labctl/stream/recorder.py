@@ -3,7 +3,8 @@
 A message is acknowledged to the broker only after its documents are committed; what the publisher
 trusts is the watermark published after that, never the broker. Documents that come again, or in
 another order, change nothing. A line that is no document is kept in the store's quarantine. Where
-documents are missing, the recorder asks the publisher to send again.
+documents are missing, the recorder asks the publisher to send again; what that keeps no more is
+noted as lost, and the watermark passes it, lest all that follows wait for ever.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import orjson
 
 from labctl.documents import Document, decode, sealed
 from labctl.errors import DocumentError
+from labctl.store.ranges import shown_ranges
+from labctl.stream.forgotten import forgotten_in
 from labctl.stream.gaps import Gap, Gaps
 from labctl.stream.permissions import recorder_needs
 from labctl.stream.reconnect import Reconnector
@@ -72,13 +75,14 @@ class Recorder:
         )
         self._seen: dict[str, Progress] = {}
         self._rig_of: dict[str, str] = {}
+        self._losses: dict[str, str] = {}
         self._gaps = Gaps()
         self._gaps_changed = asyncio.Event()
 
     @property
     def problem(self) -> str | None:
-        """Why nothing is being recorded now; None while the broker is there and lets us."""
-        return self._reconnector.problem
+        """Why nothing is being recorded now, or what is lost for good; None while all is well."""
+        return self._reconnector.problem or next(iter(self._losses.values()), None)
 
     async def run(self) -> NoReturn:
         """Record for ever, through every loss of the broker and every failure of the store."""
@@ -106,6 +110,7 @@ class Recorder:
             # until a watermark covers it.
             spoken = [message for message in messages if message.payload]
             self._record(spoken)
+            self._store.check_file()
             for message in messages:
                 connection.acknowledge(message)
             for topic in dict.fromkeys(message.topic for message in spoken):
@@ -113,15 +118,31 @@ class Recorder:
 
     def _record(self, messages: Sequence[Message]) -> None:
         """Commit the documents of some messages, all at once if all are good."""
-        lines = [
+        said = [
             (message.topic, line) for message in messages for line in message.payload.split(b"\n")
         ]
+        losses = [(place, _loss_in(*place)) for place in said]
+        lines = [place for place, loss in losses if loss is None]
         documents = [self._decoded(topic, line) for topic, line in lines]
         try:
-            self._store.add([document for document in documents if document is not None])
+            self._add([document for document in documents if document is not None])
         except DocumentError:
             for (topic, line), document in zip(lines, documents, strict=True):
                 self._add_alone(topic, line, document)
+        for loss in (loss for _, loss in losses if loss is not None):
+            self._give_up(*loss)
+
+    def _give_up(self, run_id: str, up_to_seq: int) -> None:
+        """Let the watermark pass what a run keeps no more."""
+        ranges = self._store.give_up(run_id, up_to_seq)
+        if ranges:
+            problem = f"run {run_id}: lost: document {shown_ranges(ranges)}, no outbox has it"
+            self._losses[run_id] = problem
+            self._warn(problem)
+
+    def _add(self, documents: Sequence[Document]) -> None:
+        for problem in self._store.add(documents):
+            self._warn(problem)
 
     def _decoded(self, topic: str, line: bytes) -> Document | None:
         """Return the document in a line; None, and quarantined, if there is none."""
@@ -138,14 +159,15 @@ class Recorder:
     def _add_alone(self, topic: str, line: bytes, document: Document | None) -> None:
         """Store one document of a batch that holds one the store cannot take."""
         try:
-            self._store.add([document] if document is not None else [])
+            self._add([document] if document is not None else [])
         except DocumentError as error:
             self._quarantine(topic, line, str(error))
 
     def _quarantine(self, topic: str, line: bytes, problem: str) -> None:
-        self._store.quarantine(topic, line, problem)
+        is_new = self._store.quarantine(topic, line, problem)
         self.n_bad_lines += 1
-        self._warn(f"quarantined a line from {topic}: {problem:.200}")
+        if is_new:
+            self._warn(f"quarantined a line from {topic}: {problem:.200}")
 
     async def _publish_progress(self, connection: Connection, topic: str) -> None:
         """Publish how far a run is stored. QoS 0: a lost watermark is followed by a resend."""
@@ -165,7 +187,8 @@ class Recorder:
         if before is None and progress.stop is None:
             self._inform(f"run {run_id} is being recorded")
         now_s = asyncio.get_running_loop().time()
-        if self._gaps.note(run_id, progress.watermark, progress.last_seq, now_s):
+        is_filled = self._gaps.note(run_id, progress.watermark, progress.last_seq, now_s)
+        if is_filled and run_id not in self._losses:
             self._inform(f"run {run_id}: the gap is filled")
         self._gaps_changed.set()
         if progress.is_whole and progress.stop is not None:
@@ -200,3 +223,12 @@ class Recorder:
     def _warn(self, line: str) -> None:
         _log.warning("%s", line)
         self._tell(line)
+
+
+def _loss_in(topic: str, line: bytes) -> tuple[str, int] | None:
+    """Return of which run, and up to where, a line says that it is kept no more; None if not."""
+    try:
+        said = forgotten_in(line)
+    except DocumentError:  # `decode` will say so, too
+        return None
+    return said if said is not None and said[0] == rig_and_run(topic)[1] else None

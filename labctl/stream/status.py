@@ -7,10 +7,11 @@ status names the session that said it, and `believed_state` is the one rule for 
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 
 class RigState(StrEnum):
@@ -28,6 +29,23 @@ class ChannelState(StrEnum):
     PAUSED = "paused"
     ENDED = "ended"
     UNKNOWN = "unknown"
+
+
+def _finite(value: object) -> object:
+    """Return a number; None for one that is none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _share(value: object) -> object:
+    """Return a share between 0 and 1; 0 for a number that is none."""
+    if isinstance(value, int | float) and math.isfinite(value):
+        return min(max(float(value), 0.0), 1.0)
+    return _finite(value) or 0.0
+
+
+_Number = Annotated[float | None, BeforeValidator(_finite)]
+_Seconds = Annotated[Annotated[float, Field(ge=0, le=1e12)] | None, BeforeValidator(_finite)]
+_Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class _Status(BaseModel):
@@ -71,8 +89,8 @@ class ChannelStatus(_Status):
         step_key: the step's key.
         note: what the step is doing.
         progress: share of the run's time that is over, 0 to 1.
-        elapsed_s: run time so far.
-        time_left_s: run time still to come, as far as it is known.
+        elapsed_s: run time so far; None if that is not known.
+        time_left_s: run time still to come; None if that is not known.
         temperature_k: the stage's last reading.
         setpoint_k: its setpoint.
         last_point: newest point of the technique under way.
@@ -86,16 +104,16 @@ class ChannelStatus(_Status):
     run_id: str
     protocol: str = ""
     sample: str = ""
-    step: int = 0
-    steps: int = 0
+    step: _Count = 0
+    steps: _Count = 0
     step_key: str = ""
     note: str = ""
-    progress: float = 0.0
-    elapsed_s: float = 0.0
-    time_left_s: float = 0.0
-    temperature_k: float | None = None
-    setpoint_k: float | None = None
-    last_point: dict[str, float | None] = {}
+    progress: Annotated[float, BeforeValidator(_share)] = 0.0
+    elapsed_s: _Seconds = 0.0
+    time_left_s: _Seconds = 0.0
+    temperature_k: _Number = None
+    setpoint_k: _Number = None
+    last_point: dict[str, _Number] = {}
     session: str = ""
     time: AwareDatetime | None = None
 

@@ -40,17 +40,19 @@ class WatchedRun:
     """What a run's documents have told since the watch began: newest point by stream, last fit."""
 
     last_points: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
-    n_points: dict[str, int] = field(default_factory=dict[str, int])
     fit: dict[str, Any] | None = None
+    _newest: dict[tuple[Kind, str], int] = field(default_factory=dict[tuple[Kind, str], int])
 
     def take(self, document: Document) -> None:
-        """Note what one document tells."""
+        """Note what one document tells; one that is sent again tells nothing new."""
+        key = document.kind, document.stream
+        if document.seq <= self._newest.get(key, -1):
+            return
+        self._newest[key] = document.seq
         body = document.body
         if document.kind is Kind.EVENT_PAGE and body["n_points"]:
             newest = {name: column[-1] for name, column in body["columns"].items()}
             self.last_points[document.stream] = newest
-            known = self.n_points.get(document.stream, 0)
-            self.n_points[document.stream] = known + body["n_points"]
         elif document.kind is Kind.EVENT and document.stream == "fit":
             self.fit = dict(body["data"])
 
@@ -149,7 +151,8 @@ class Picture:
         return time and min(time, self._now())
 
     def _take_documents(self, run_id: str, payload: bytes) -> None:
-        run = self.runs.setdefault(run_id, WatchedRun())
+        # To the end: of too many, the one that was silent for longest goes.
+        run = self.runs[run_id] = self.runs.pop(run_id, WatchedRun())
         if len(self.runs) > _KEPT_RUNS:
             self.runs.pop(next(iter(self.runs)))
         for line in payload.split(b"\n"):
@@ -162,7 +165,8 @@ class Picture:
 class Watcher:
     """Follows rigs over MQTT, through every loss of the broker.
 
-    `problem` says why nothing is heard now; None while a broker is there.
+    `problem` says why nothing is heard now; None while a broker is there. `has_asked` is set once
+    that has granted the subscriptions to what is retained.
 
     Args:
         find_address: Returns where the broker is now; None while there is none to be found. Asked
@@ -179,6 +183,7 @@ class Watcher:
     ) -> None:
         self.picture = Picture()
         self.problem: str | None = missing
+        self.has_asked = asyncio.Event()
         self.address: BrokerAddress | None = None
         self._find_address = find_address
         self._rig = rig
@@ -211,9 +216,10 @@ class Watcher:
         """Ask for everything; amqtt answers only while what it has retained is acknowledged."""
         await connection.subscribe(status_topic(self._rig))
         await connection.subscribe(channel_status_topic(self._rig, ANY))
+        self.problem = None
+        self.has_asked.set()
         # QoS 0: a lost point does a display no harm, a flood of them must not fill the broker.
         await connection.subscribe(document_topic(self._rig, ANY), qos=0)
-        self.problem = None
 
     async def _listen(self, connection: Connection) -> None:
         while True:

@@ -98,6 +98,37 @@ def test_what_one_machine_drains_another_records(tmp_path, url, recorder, labctl
     assert (far / "runs" / "r1_eis.parquet").exists()
 
 
+def test_a_recorder_goes_on_when_nobody_reads_what_it_says(tmp_path, url, recorder, labctl) -> None:
+    near, far = tmp_path / "near", tmp_path / "far"
+    leave_in_outbox(near, whole_run())
+    with recorder(far) as process:
+        process.stdout.close()
+        said = labctl("drain", "--data", str(near), "--mqtt", url, "--timeout", "60")
+        assert said.out == "all 4 documents are stored\n"
+        process.send_signal(signal.SIGTERM)
+        assert (process.wait(timeout=60), process.stderr.read()) == (0, "")
+
+
+def test_a_recorder_told_of_one_rig_leaves_others_alone_though_it_had_them_before(
+    tmp_path, url, recorder, labctl, start, write_bench
+) -> None:
+    bench = write_bench(tmp_path / "bench")
+    with (bench / "rig.toml").open("a") as file:
+        file.write(f'\n[mqtt]\nurl = "{url}"\n')
+    leave_in_outbox(tmp_path / "near", whole_run(), rig="other")
+    with recorder(tmp_path / "far"):
+        pass
+    narrow = ("recorder", "--rig", str(bench / "rig.toml"), "--id", "cellar")
+    with start(tmp_path, *narrow, data=tmp_path / "far") as process:
+        try:
+            assert process.stdout.readline().startswith("recorder cellar records")
+            assert process.stdout.readline().startswith("connected")
+            order = ("drain", "--data", str(tmp_path / "near"), "--mqtt", url)
+            assert labctl(*order, "--timeout", "1").out.startswith("4 of 4 documents are not")
+        finally:
+            process.kill()
+
+
 def test_a_second_recorder_of_a_store_is_refused(tmp_path, url, recorder, labctl) -> None:
     data = tmp_path / "far"
     with recorder(data) as process:
@@ -217,6 +248,15 @@ def test_status_says_what_is_missing_and_what_was_no_document(stored, labctl) ->
     assert found["runs"][0]["missing"] == [[1, 1]]
     assert found["quarantine"][0]["problem"] == "not JSON"
     assert found["n_bytes"] > 0
+
+
+def test_status_says_what_is_lost_for_good(stored, labctl) -> None:
+    with closing(SqliteStore(stored / STORE_NAME)) as store:
+        store.give_up("r1", 3)
+    said = labctl("recorder", "status", "--data", str(stored))
+    assert "watermark 3, LOST, nowhere any more: 1\n" in said.out
+    found = labctl("recorder", "status", "--data", str(stored), "--json").json
+    assert (found["runs"][0]["lost"], found["runs"][0]["missing"]) == ([[1, 1]], [])
 
 
 def test_quarantine_shows_the_bytes(stored, labctl) -> None:

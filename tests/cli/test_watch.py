@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import sys
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from rich.console import Console
 
+from labctl.cli.watch_lines import JsonLines, PlainLines
 from labctl.cli.watch_view import picture_view
 from labctl.documents import Document, Kind, encode
 from labctl.store.sqlite import STORE_NAME
@@ -18,12 +22,13 @@ from labctl.stream.link import Link
 from labctl.stream.mqtt import Message
 from labctl.stream.status import ChannelState, ChannelStatus, RigState, RigStatus
 from labctl.stream.watching import Watcher
+from labctl.stream.whereabouts import read_whereabouts
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+LABCTL = Path(sys.executable).parent / "labctl"
 RUNNING = ChannelStatus(
     state=ChannelState.RUNNING,
     run_id="r1",
@@ -180,8 +185,8 @@ def told(*statuses: tuple[str, bytes]) -> Watcher:
 ONLINE = RigStatus(state=RigState.ONLINE, session="s1").wire()
 
 
-def document(kind: Kind, body: dict[str, Any]) -> bytes:
-    return encode(Document("r1", 0, kind, body))
+def document(kind: Kind, body: dict[str, Any], seq: int = 0) -> bytes:
+    return encode(Document("r1", seq, kind, body))
 
 
 def test_the_newest_points_and_the_last_fit_are_drawn() -> None:
@@ -220,3 +225,126 @@ def test_many_channels_are_a_line_each_where_cards_do_not_fit() -> None:
     text = drawn(told(*said), height=24)
     assert len(text.splitlines()) <= 12
     assert text.count("running") == 9
+
+
+SAID = {"state": "running", "run_id": "r1", "session": "s1"}
+FIT_TIME = "2026-01-01T00:00:00Z"
+ODD = [
+    b'"time_left_s":1e999',
+    b'"time_left_s":null',
+    b'"elapsed_s":NaN',
+    b'"progress":NaN',
+    b'"progress":-1e300',
+    b'"temperature_k":Infinity,"setpoint_k":NaN',
+    b'"last_point":{"frequency_hz":1.0,"z_real_ohm":null}',
+    b'"step":1180591620717411303424',
+    b'"message":"lost [/dev/ttyUSB0]"',
+    b'"step_key":"eis[/a]","sample":"[/]","protocol":"[red]"',
+]
+
+
+@pytest.mark.parametrize("height", [50, 5])
+@pytest.mark.parametrize("said", ODD)
+def test_whatever_a_channel_is_said_to_do_can_be_shown(said: bytes, height: int, capsys) -> None:
+    body = orjson.dumps(SAID)[:-1] + b"," + said + b"}"
+    names = ("cell-1", "[red]b", "[bold]c")
+    watcher = told(
+        ("[red]bench/status", ONLINE),
+        *((f"[red]bench/channel/{name}/status", body) for name in names),
+    )
+    assert "[red]bench" in drawn(watcher, height)
+    for show in (JsonLines(), PlainLines()):
+        show(watcher)
+    assert "Infinity" not in capsys.readouterr().out
+
+
+def test_markup_and_control_characters_are_shown_as_text() -> None:
+    said = RUNNING.model_copy(update={"message": "lost [/dev/ttyUSB0]\x1b[2J", "sample": "[red]x"})
+    text = drawn(told(("bench/status", ONLINE), ("bench/channel/cell-1/status", said.wire())))
+    assert "lost [/dev/ttyUSB0] [2J" in text
+    assert "on [red]x" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "shown"),
+    [
+        (
+            Kind.EVENT_PAGE,
+            {"stream": "a[/b]", "n_points": 1, "columns": {"frequency_hz": [2.0]}},
+            "frequency_hz 2",
+        ),
+        (
+            Kind.EVENT,
+            {"stream": "fit", "time": FIT_TIME, "data": {"r_total_ohm": 5.0}},
+            "r_total_ohm 5",
+        ),
+        (
+            Kind.EVENT,
+            {
+                "stream": "fit",
+                "time": FIT_TIME,
+                "data": {"temperature_k": 300.0, "r_total_ohm": None, "conductivity": {"x": 1}},
+            },
+            "temperature_k 300",
+        ),
+    ],
+)
+def test_points_and_fits_of_other_kinds_are_drawn_as_names_and_values(kind, body, shown) -> None:
+    documents = ("bench/run/r1/doc", document(kind, body))
+    channel = ("bench/channel/cell-1/status", RUNNING.wire())
+    assert shown in drawn(told(("bench/status", ONLINE), channel, documents))
+
+
+def test_every_new_point_is_an_object_and_one_that_comes_again_is_none(capsys) -> None:
+    watcher = told(("bench/status", ONLINE), ("bench/channel/cell-1/status", RUNNING.wire()))
+    show = JsonLines()
+    show(watcher)
+    capsys.readouterr()
+    for seq in (1, 2, 3, 2):
+        body = {"stream": "eis", "n_points": 1, "columns": {"x": [float(seq)]}}
+        line = document(Kind.EVENT_PAGE, body, seq)
+        watcher.picture.take(Message("labctl/bench/run/r1/doc", line, 0, 0))
+        show(watcher)
+    rows = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["last_points"]["eis"]["x"] for row in rows] == [1.0, 2.0, 3.0]
+
+
+class SlowPipe:
+    """Carries a connection to a broker and back, each byte so much later."""
+
+    def __init__(self, port: int, delay_s: float) -> None:
+        self._broker_port = port
+        self._delay_s = delay_s
+        self.served: list[asyncio.Task[Any]] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.served.append(task)
+        there = await asyncio.open_connection("127.0.0.1", self._broker_port)
+        await asyncio.gather(self._carry(reader, there[1]), self._carry(there[0], writer))
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        while content := await reader.read(65536):
+            loop.call_later(self._delay_s, writer.write, content)
+        await asyncio.sleep(self._delay_s)
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.realtime
+async def test_once_waits_for_what_a_slow_link_brings(link, tmp_path) -> None:
+    where = read_whereabouts(tmp_path / "data")
+    assert where is not None
+    who = f"{where.address.username}:{where.address.password}"
+    pipe = SlowPipe(where.address.port, 0.35)
+    async with await asyncio.start_server(pipe.serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        arguments = ("watch", "--once", "--json", "--mqtt", f"mqtt://{who}@127.0.0.1:{port}")
+        process = await asyncio.create_subprocess_exec(
+            LABCTL, *arguments, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        await asyncio.gather(*pipe.served)
+    assert [orjson.loads(line)["kind"] for line in out.splitlines()] == ["broker", "rig", "channel"]

@@ -12,7 +12,7 @@ from labctl.documents import Kind, Reason
 from labctl.errors import BadInputError, StoreError
 from labctl.store.holder import Holder, held_folder
 from labctl.store.outcome import Outcome
-from labctl.store.reading import open_store
+from labctl.store.reading import connect, open_store
 
 
 def test_a_directory_without_a_store_is_named(tmp_path):
@@ -234,3 +234,26 @@ def test_a_run_that_goes_on_is_running_and_interrupted_once_its_process_has_gone
         assert open_store(store.path).run().outcome is Outcome.RUNNING
         assert open_store(store.path).runs()[0].outcome is Outcome.RUNNING
     assert open_store(store.path).run().outcome is Outcome.INTERRUPTED
+
+
+def test_a_closed_store_is_read_where_nothing_may_be_written(store, script, tmp_path, monkeypatch):
+    store.add(script.whole())
+    store.close()
+    tmp_path.chmod(0o555)
+    if os.geteuid() == 0:  # who may write anywhere
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+    try:
+        with connect(store.path) as connection:
+            assert connection.execute("SELECT count(*) FROM document").fetchone() == (6,)
+            assert [path.name for path in tmp_path.iterdir()] == [store.path.name]
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_the_latest_run_is_the_one_that_began_last_wherever_its_clock_stood(
+    store, script, other_script
+):
+    script.start_time = "2026-03-01T08:00:00+00:00"
+    other_script.start_time = "2026-03-01T08:30:00+01:00"
+    store.add([*script.whole(), *other_script.whole()])
+    assert open_store(store.path).run().run_id == script.run_id

@@ -10,7 +10,7 @@ import pytest
 
 from labctl.errors import StoreError
 from labctl.store.reading import open_store
-from labctl.store.schema import copy_name
+from labctl.store.schema import copy_name, differing_tables
 from labctl.store.sqlite import STORE_NAME, SqliteStore
 from labctl.store.verification import verify
 
@@ -83,13 +83,6 @@ def version(path: Path) -> int:
         return connection.execute("PRAGMA user_version").fetchone()[0]
 
 
-def tables(path: Path) -> list[tuple[str, ...]]:
-    """Return every column of every table with its type, default and place."""
-    with closing(sqlite3.connect(path)) as connection:
-        names = ("run", "document", "stream", "quarantine")
-        return [row for name in names for row in connection.execute(f"PRAGMA table_info({name})")]
-
-
 def test_a_reader_reads_an_old_store_and_leaves_it_as_it_is(old):
     run = open_store(old).run()
     assert run.columns("eis")["a"].tolist() == [1.0, 2.0]
@@ -99,16 +92,29 @@ def test_a_reader_reads_an_old_store_and_leaves_it_as_it_is(old):
 
 def test_a_writer_brings_an_old_store_up(old):
     SqliteStore(old).close()
-    assert version(old) == 2
+    assert version(old) == 3
     assert open_store(old).run().columns("eis")["a"].tolist() == [1.0, 2.0]
     [found] = verify(old).runs
     assert found.problems == []
 
 
-def test_an_old_store_brought_up_has_the_tables_of_a_new_one(old, tmp_path):
-    SqliteStore(old).close()
-    SqliteStore(tmp_path / "new.sqlite").close()
-    assert tables(old) == tables(tmp_path / "new.sqlite")
+def test_an_old_store_brought_up_has_the_tables_of_a_new_one(old):
+    with closing(SqliteStore(old)) as store:
+        assert not store.quarantine("t", b"\xff", "not JSON")
+    with closing(sqlite3.connect(old)) as connection:
+        assert differing_tables(connection) == []
+        assert connection.execute("SELECT line, n_times FROM quarantine").fetchall() == [
+            (b"\xff", 2)
+        ]
+
+
+@pytest.mark.parametrize("script", ["CREATE TABLE mine (x)", VERSION_1.replace("= 1;", "= 0;")])
+def test_a_database_that_is_no_store_is_left_alone(tmp_path, script):
+    path = tmp_path / STORE_NAME
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+    with pytest.raises(StoreError, match="not a labctl store"):
+        SqliteStore(path)
 
 
 def test_documents_that_come_again_after_that_are_the_same(old):

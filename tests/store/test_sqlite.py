@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from labctl.documents import Document, Kind
 from labctl.errors import DocumentError, StoreError
 from labctl.store.reading import open_store
 from labctl.store.sqlite import STORE_NAME, SqliteStore
+from labctl.store.verification import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +43,8 @@ def test_a_document_twice_in_one_batch_is_there_once(store, script):
 def test_another_document_in_a_taken_place_is_quarantined(store, script):
     store.add(script.whole())
     impostor = Document(script.run_id, 4, Kind.EVENT_PAGE, dict(script.documents[2].body))
-    store.add([impostor])
+    assert store.add([impostor]) == [f"run {script.run_id}: seq 4 holds another document already"]
+    assert store.add([impostor]) == []
     [(line, problem)] = rows(store, "SELECT line, problem FROM quarantine")
     assert b'"n_points":2' in line
     assert "seq 4 holds another document" in problem
@@ -63,6 +66,34 @@ def test_the_watermark_passes_a_gap_once_it_is_filled(store, script):
     store.add([script.documents[seq] for seq in (0, 1, 3, 4)])
     store.add([script.documents[2]])
     assert store.watermark(script.run_id) == 4
+
+
+def test_what_exists_nowhere_any_more_is_given_up_and_taken_all_the_same(store, script):
+    script.whole()
+    store.add([script.documents[seq] for seq in (1, 3, 5)])
+    assert store.give_up(script.run_id, 3) == [(0, 0), (2, 2)]
+    assert (store.watermark(script.run_id), store.give_up(script.run_id, 3)) == (3, [])
+    assert store.give_up(script.run_id, 10**9) == [(4, 4)]
+    store.add([script.documents[seq] for seq in (0, 2, 4)])
+    assert store.watermark(script.run_id) == 5
+    assert verify(store.path).is_sound
+
+
+def test_nothing_is_given_up_beyond_what_is_stored(store, script):
+    store.add(script.whole()[:2])
+    assert store.give_up(script.run_id, 99) == []
+    assert store.give_up("nobody", 99) == []
+    assert store.watermark(script.run_id) == 1
+
+
+def test_the_units_of_the_last_descriptor_count_in_any_order_of_arrival(store, script):
+    first = script.descriptor()
+    last = script.add(Kind.DESCRIPTOR, stream="eis", units={"time_s": "s", "z_real_ohm": "kohm"})
+    assert store.add([last]) == []
+    assert store.add([first]) == []
+    assert open_store(store.path).run().units("eis")["z_real_ohm"] == "kohm"
+    again = script.add(Kind.DESCRIPTOR, stream="eis", units={})
+    assert store.add([again]) == [f"run {script.run_id}: stream eis: other units now"]
 
 
 def test_without_its_first_document_a_run_has_no_watermark(store, script):
@@ -119,15 +150,73 @@ def test_the_same_bad_line_is_kept_once_and_counted(store):
     ]
 
 
-def test_two_writers_take_turns(store, script, other_script):
-    second = SqliteStore(store.path)
-    script.whole()
-    other_script.whole()
-    for mine, yours in zip(script.documents, other_script.documents, strict=True):
-        store.add([mine])
-        second.add([yours])
-    second.close()
-    assert [summary.n_points for summary in open_store(store.path).runs()] == [3, 3]
+def test_a_write_does_not_wait_for_who_keeps_the_file_locked(store, script):
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begun_s = perf_counter()
+        with pytest.raises(StoreError, match="another process"):
+            store.add(script.whole())
+        assert perf_counter() - begun_s < 5
+    store.add(script.documents)
+    assert store.watermark(script.run_id) == 5
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_store_removed_under_its_writer_is_noticed(store, script, replaced):
+    store.add(script.whole())
+    store.check_file()
+    store.path.rename(store.path.with_suffix(".old"))
+    if replaced:
+        store.path.touch()
+    with pytest.raises(StoreError, match="removed or replaced"):
+        store.check_file()
+
+
+WRITE_A_RUN = """
+import sys
+from contextlib import suppress
+from pathlib import Path
+from labctl.documents import Document, Kind
+from labctl.errors import StoreError
+from labctl.store.sqlite import SqliteStore
+
+store, run_id = SqliteStore(Path(sys.argv[1])), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+n_refused = 0
+body = {"stream": "eis", "n_points": 1, "columns": {"a": [1.0]}}
+while (seq := store.watermark(run_id) + 1) < 200:
+    try:
+        store.add([Document(run_id, seq, Kind.EVENT_PAGE, body)])
+    except StoreError:
+        n_refused += 1
+"""
+
+
+def test_two_writers_at_once_both_store_everything(tmp_path: Path):
+    path = tmp_path / STORE_NAME
+    SqliteStore(path).close()
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE_A_RUN, str(path), run_id],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for run_id in ("a", "b")
+    ]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in children:
+        child.communicate(timeout=60)
+        assert child.returncode == 0
+    assert sorted(run.n_points for run in open_store(path).runs()) == [200, 200]
+    assert verify(path).is_sound
 
 
 def test_a_store_of_a_later_version_is_refused(tmp_path):

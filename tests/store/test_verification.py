@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labctl.errors import BadInputError
-from labctl.store.verification import Findings, missing_ranges, verify
+from labctl.documents import Document, Kind
+from labctl.errors import BadInputError, StoreError
+from labctl.store.ranges import missing_ranges
+from labctl.store.reading import open_store
+from labctl.store.verification import Findings, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,6 +129,67 @@ def test_a_run_stop_that_counts_otherwise_is_found(store, other_script):
 def test_a_watermark_that_lies_is_found(change):
     found = problems(change("UPDATE run SET watermark = 2, last_seq = 1152921504606846976"))
     assert found == ["noted as stored up to 2 and 1152921504606846976, found up to 5 and 5"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("DELETE FROM stream WHERE is_frames", "stream eis: not noted"),
+        ("UPDATE stream SET is_frames = 1 - is_frames", "stream eis: not noted"),
+        ("UPDATE stream SET name = 'eiS' WHERE is_frames", "stream eis: not noted"),
+        ("UPDATE stream SET name = CAST(name AS BLOB)", "stream eis: not noted"),
+        ("UPDATE stream SET units = replace(units, 'ohm\"', 'Ohm\"')", "stream eis: the units"),
+        ("UPDATE stream SET units = NULL", "stream eis: the units"),
+        ("UPDATE stream SET first_seq = 2 WHERE is_frames", "stream eis: noted from document 2"),
+        ("UPDATE document SET seq = 'x' WHERE seq = 3", "missing: document 3"),
+        ("UPDATE document SET body = CAST(body AS BLOB) WHERE seq = 0", "checksum wrong"),
+        ("UPDATE document SET stream = CAST(stream AS BLOB) WHERE seq = 2", "checksum wrong"),
+        ("UPDATE run SET parquet_seq = 1000", "its row is damaged"),
+        ("UPDATE run SET stored_at = 'x'", "its row is damaged"),
+        ("UPDATE run SET watermark = 'x'", "its row is damaged"),
+    ],
+)
+def test_what_is_noted_and_is_not_so_is_found(change, statement, problem):
+    assert problem in problems(change(statement))[0]
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [("stored_at   TEXT", "stored_at   TEXU"), ("REFERENCES run", "REFERENCES ruO")],
+)
+def test_tables_that_are_not_as_they_were_made_are_found(store, was, now):
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("PRAGMA writable_schema = 1")
+        connection.execute("UPDATE sqlite_schema SET sql = replace(sql, ?, ?)", (was, now))
+    findings = verify(store.path)
+    assert any("not as this version makes it" in problem for problem in findings.problems)
+
+
+def test_a_damaged_schema_that_sqlite_cannot_even_quote_is_an_error(store):
+    store.close()
+    was, now = b"watermark   INTEGER NOT NULL", b"watermark   INTEGER NOT \xceULL"
+    store.path.write_bytes(store.path.read_bytes().replace(was, now))
+    with pytest.raises(StoreError):
+        verify(store.path)
+
+
+def test_other_documents_under_a_number_that_was_taken_are_found(store, script, other_script):
+    store.add(other_script.whole())
+    store.add([Document(script.run_id, 3, Kind.EVENT, dict(script.documents[4].body))])
+    newest, oldest = verify(store.path).runs
+    assert oldest.problems == [
+        "1 other documents came under numbers that were taken (labctl recorder quarantine)"
+    ]
+    assert newest.problems == []
+
+
+def test_what_was_given_up_is_told_as_lost(store, other_script):
+    whole = other_script.whole()
+    store.add([whole[5]])
+    store.give_up(other_script.run_id, 4)
+    newest, _ = verify(store.path).runs
+    assert newest.problems[0] == "lost, nowhere any more: document 0 to 4"
+    assert open_store(store.path).run(other_script.run_id).outcome == "truncated"
 
 
 def test_documents_of_no_run_are_found(change):

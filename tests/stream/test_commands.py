@@ -215,19 +215,30 @@ async def test_a_refusal_is_final(desk, address, tmp_path):
     assert desk.carried_out == []
 
 
-async def test_ids_are_forgotten_some_time_after_their_expiry(desk, address, tmp_path):
+async def test_a_duplicate_is_known_though_the_clock_has_stood_wrong(desk, address, tmp_path):
+    async with reading(desk, address, tmp_path):
+        await desk.say(command())
+        _, done = await desk.replies(2)
+        desk.now = NOW + timedelta(days=3)
+        await desk.say(command(cmd_id="c2"))
+        await desk.replies(1)
+        desk.now = NOW + timedelta(seconds=5)
+        await desk.say(command())
+        assert await desk.replies(1) == [{**done, "is_repeat": True}]
+    assert desk.carried_out == ["c1"]
+
+
+async def test_the_next_session_forgets_ids_some_time_after_their_expiry(desk, address, tmp_path):
     async with reading(desk, address, tmp_path):
         await desk.say(command())
         await desk.replies(2)
-        desk.now = NOW + timedelta(seconds=10 + KEPT_AFTER_EXPIRY_S + 1)
-        fresh = {"issued_at": desk.now, "expires_at": desk.now + timedelta(seconds=1)}
-        await desk.say(command(cmd_id="c2", **fresh))
-        await desk.replies(2)
+    desk.now = NOW + timedelta(seconds=10 + KEPT_AFTER_EXPIRY_S + 1)
+    async with reading(desk, address, tmp_path):
         await desk.say(command())
         [refused] = await desk.replies(1)
     assert "expired" in refused["reason"]
     assert not refused["is_repeat"]
-    assert desk.carried_out == ["c1", "c2"]
+    assert desk.carried_out == ["c1"]
 
 
 async def test_a_command_that_cannot_be_remembered_is_not_carried_out(desk, address, tmp_path):

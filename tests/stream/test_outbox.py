@@ -178,3 +178,10 @@ def test_a_line_is_json_that_a_person_can_read(points):
     line = entry_of(points(1)[0]).line
     assert b"\n" not in line
     assert orjson.loads(line)["body"]["columns"] == {"a": [0.0], "b": [0.5]}
+
+
+def test_a_document_that_no_broker_need_take_is_refused():
+    data = {"x": "y" * 9_000_000}
+    body = {"stream": "s", "time": "2026-01-01T00:00:00Z", "data": data}
+    with pytest.raises(DocumentError, match="9 MB, expected at most 8 MB"):
+        entry_of(Document("r1", 0, Kind.EVENT, body))

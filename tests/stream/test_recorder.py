@@ -3,13 +3,14 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from contextlib import asynccontextmanager, closing
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, closing, suppress
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
-from labctl.documents import Document, Kind, encode
+from labctl.documents import Document, Kind, decode, encode, sealed
+from labctl.errors import DocumentError
 from labctl.store.sqlite import SqliteStore
 from labctl.stream.mqtt import Connection, connected
 from labctl.stream.recorder import Recorder
@@ -36,8 +37,11 @@ class Bench:
         return orjson.loads(message.payload)["committed"]
 
     def quarantined(self) -> list[tuple[bytes, str]]:
+        return self.ask("SELECT line, problem FROM quarantine ORDER BY id")
+
+    def ask(self, query: str) -> list[Any]:
         with closing(sqlite3.connect(self.store.path)) as connection:
-            return connection.execute("SELECT line, problem FROM quarantine ORDER BY id").fetchall()
+            return connection.execute(query).fetchall()
 
 
 @asynccontextmanager
@@ -134,7 +138,7 @@ BAD_LINES = [
     ),
     (b"\x00" * 1_000_000, "not JSON"),
     (b"{" + b"garbage" * 150_000, "not JSON"),
-    (frame(b'"n_points":1,"columns":{}'), "columns of 1"),
+    (frame(b'"n_points":1,"columns":{}'), "at least one"),
     (frame(b'"n_points":99999999999999999999,"columns":{"a":[1]}'), "n_points"),
     (frame(b'"n_points":1,"columns":{"a":[[1]]}'), "expected numbers"),
 ]
@@ -154,19 +158,40 @@ async def test_a_bad_line_is_kept_and_the_good_ones_beside_it_are_stored(
     assert bench.recorder.n_bad_lines == 1
 
 
-async def test_no_mutilated_line_stops_the_recording(bench, points):
+def mutilated(chance: random.Random) -> bytes:
+    """Return a frame's line with some bytes changed, sealed as it is then."""
+    broken = bytearray(frame(b'"n_points":1,"columns":{"a":[0.5],"b":[0.5]}'))
+    digits = [place for place, byte in enumerate(broken) if byte in b"057"]
+    if chance.random() < 0.5:  # a good line with another number in it
+        broken[chance.choice(digits)] = chance.choice(b"0157")
+        return sealed(bytes(broken))
+    for _ in range(chance.randrange(1, 6)):
+        broken[chance.randrange(len(broken) - 1)] = chance.choice(b'{}[]",:0919eE-.tfn\\\x00\x80 ')
+    return sealed(bytes(broken))
+
+
+async def test_every_mutilated_line_is_stored_or_quarantined(bench, points):
     chance = random.Random(20261125)
-    lines = []
-    for _ in range(300):
-        line = bytearray(encode(points(1)[0]))
-        for _ in range(chance.randrange(1, 6)):
-            line[chance.randrange(len(line))] = chance.choice(b'{}[]",:0919eE-.tfn\\\x00\x80 ')
-        lines.append(bytes(line))
+    lines = [mutilated(chance) for _ in range(300)]
     await bench.publish(*lines)
     await bench.watermark()
-    await bench.publish(*map(encode, points(3, first=1000)))
-    await bench.watermark()
-    assert bench.store.progress("r1").last_seq >= 1002
+    [(n_stored, n_kept)] = bench.ask(
+        "SELECT (SELECT count(*) FROM document), (SELECT total(n_times) FROM quarantine)"
+    )
+    first: dict[int, bytes] = {}
+    n_repeated = 0
+    for line in lines:
+        with suppress(DocumentError):
+            document = decode(line)
+            if document.run_id == "r1" and document.body["columns"]:
+                content = encode(document)
+                n_repeated += first.get(document.seq) == content
+                first.setdefault(document.seq, content)
+    assert n_stored + n_repeated + n_kept == 300
+    assert (n_stored > 1, n_repeated > 0, n_kept > 100) == (True, True, True), (
+        n_stored,
+        n_repeated,
+    )
 
 
 async def test_an_empty_message_is_nobodys_document(bench, points):
@@ -237,3 +262,34 @@ async def test_it_tells_of_what_a_person_wants_to_see(broker, store_path, points
             assert "quarantined a line from labctl/rig/run/r1/doc" in await told.get()
             await bench.publish(encode(stop(3)))
             assert await told.get() == "run r1 ended: completed, 4 documents"
+
+
+async def test_another_document_under_a_taken_number_is_told_of_once(bench, points, caplog):
+    [document] = points(1)
+    other = encode(Document("r1", 0, Kind.EVENT_PAGE, {**document.body, "columns": {"a": [9.0]}}))
+    for line in (encode(document), other, other):
+        await bench.publish(line)
+        assert await bench.watermark() == 0
+    assert caplog.text.count("run r1: seq 0 holds another document already") == 1
+
+
+async def test_a_bad_line_that_comes_again_is_told_of_once(bench, points, caplog):
+    for _ in range(3):
+        await bench.publish(b"nonsense", encode(points(1)[0]))
+        await bench.watermark()
+    assert caplog.text.count("quarantined a line") == 1
+    assert bench.recorder.n_bad_lines == 3
+
+
+async def test_into_a_store_that_was_removed_nothing_is_confirmed(bench, points, caplog):
+    first, second = map(encode, points(2))
+    await bench.publish(first)
+    assert await bench.watermark() == 0
+    bench.store.path.unlink()
+    bench.recorder.ready.clear()
+    await bench.publish(second)
+    await bench.recorder.ready.wait()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await bench.watermark()
+    assert "was removed or replaced" in caplog.text
