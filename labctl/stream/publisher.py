@@ -35,6 +35,10 @@ _UNCONFIRMED_S = 30.0
 """For how long, in real time, nobody may confirm what is sent before that is a trouble."""
 
 _MAX_WATERMARKS = 100
+_MAX_NAME = 200
+_MAX_SEQ = 2**53
+_MAX_LOSSES = 100
+_NONSENSE = ("", -2)
 
 
 class Publisher:
@@ -208,9 +212,10 @@ class Publisher:
             f"run {run_id}: recorder {recorder_id} lacks some of documents {after_seq + 1} to"
             f" {forgotten}, which are in the outbox no longer"
         )
-        if (run_id, recorder_id) not in self._losses:
+        is_new = (run_id, recorder_id) not in self._losses
+        if is_new and len(self._losses) < _MAX_LOSSES:  # anybody may ask, under any name
             _log.warning("%s: %s", self.name, problem)
-        self._losses[run_id, recorder_id] = problem
+            self._losses[run_id, recorder_id] = problem
         return document_topic(rig, run_id), forgotten_line(run_id, forgotten)
 
     def _transfer(self, run_id: str) -> Transfer:
@@ -251,10 +256,16 @@ def _said_of(late: Sequence[Transfer]) -> str:
 
 
 def _said(payload: bytes, name: str) -> tuple[str, int]:
-    """Return the recorder and the seq that a message names; -2 for one that makes no sense."""
+    """Return the recorder and the seq that a message names; -2 for one that makes no sense.
+
+    Anybody may have published it: nothing is made of what has not the type and size expected.
+    """
     try:
         check_seal(payload)
         body = orjson.loads(payload)
-        return str(body["recorder_id"]), int(body[name])
-    except (ValueError, KeyError, TypeError, OverflowError):
-        return "", -2
+        recorder_id, seq = body["recorder_id"], body[name]
+    except (ValueError, KeyError, TypeError):
+        return _NONSENSE
+    is_named = isinstance(recorder_id, str) and 0 < len(recorder_id) <= _MAX_NAME
+    is_seq = type(seq) is int and -1 <= seq <= _MAX_SEQ  # a bool is an int, too
+    return (recorder_id, seq) if is_named and is_seq else _NONSENSE

@@ -90,8 +90,9 @@ class Transfer:
 
         A watermark counts only up to what was sent: nobody can have stored the rest.
         """
-        if self._is_anybody or recorder_id in self._committed:
-            self._committed[recorder_id] = max(seq, self._committed.get(recorder_id, -1))
+        name = "" if self._is_anybody else recorder_id
+        if self._is_anybody or name in self._committed:
+            self._committed[name] = max(seq, self._committed.get(name, -1))
         known = self._committed.values() or (-1,)
         reached = min(max(known) if self._is_anybody else min(known), self._highest_sent)
         if reached <= self.watermark:

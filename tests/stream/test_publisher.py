@@ -12,7 +12,7 @@ from labctl.stream.link import Link
 from labctl.stream.mqtt import Connection, connected
 from labctl.stream.outbox import Outbox, entry_of
 from labctl.stream.publisher import Publisher
-from labctl.stream.topics import document_topic, status_topic, watermark_topic
+from labctl.stream.topics import document_topic, resend_topic, status_topic, watermark_topic
 
 
 class Ear:
@@ -126,6 +126,29 @@ async def test_a_watermark_beyond_what_was_sent_forgets_nothing_unsent(link, ear
     await link.put(points(1)[0])
     assert await ear.hear() == [0]
     assert await link.drain(0.05) == 1
+
+
+@pytest.mark.parametrize("kind", [watermark_topic, resend_topic])
+@pytest.mark.parametrize(
+    "evil",
+    [
+        b'{"recorder_id":' + b"[" * 1000 + b"]" * 1000 + b',"committed":1,"after_seq":1}',
+        b'{"recorder_id":"ear","committed":18446744073709551615,"after_seq":18446744073709551615}',
+        b'{"recorder_id":"ear","committed":"1","after_seq":"-1"}',
+        b'{"recorder_id":"ear","committed":true,"after_seq":true}',
+        b'{"recorder_id":"","committed":0,"after_seq":-1}',
+        b'["recorder_id"]',
+        b"\xff",
+    ],
+)
+async def test_nothing_that_anybody_may_publish_ends_a_run(link, ear, points, kind, evil, caplog):
+    await link.put(points(1)[0])
+    await ear.hear()
+    await ear.connection.publish(kind("bench", "r1"), evil)
+    await ear.say(0)
+    assert await link.drain(5) == 0
+    assert link.problem is None
+    assert not caplog.records
 
 
 async def test_every_required_recorder_must_have_it(picky_link, ear, points):
