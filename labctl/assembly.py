@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
     from pathlib import Path
 
-    from labctl.config import RigConfig
     from labctl.documents import Sink
     from labctl.instruments.rig import Rig
     from labctl.instruments.techniques import Identity
@@ -124,7 +123,7 @@ def _delivery(prepared: Prepared) -> Delivery:
         mqtt=prepared.broker,
         is_recording=config.mqtt.record,
         recorders=config.mqtt.recorders,
-        limits=_outbox_limits(config),
+        limits=OutboxLimits.of(config.outbox),
     )
 
 
@@ -141,12 +140,6 @@ def _run_on(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, _T]) -> _
         except asyncio.CancelledError as error:
             message = "stopped before the run began; no instrument was touched"
             raise NotStartedError(message) from error
-
-
-def _outbox_limits(config: RigConfig) -> OutboxLimits:
-    return OutboxLimits(
-        ceiling_bytes=config.outbox.ceiling, reserve_bytes=int(config.outbox.reserve)
-    )
 
 
 def _loop(request: RunRequest) -> asyncio.AbstractEventLoop:

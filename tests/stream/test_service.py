@@ -98,3 +98,17 @@ async def test_a_rig_is_degraded_not_offline_while_its_publisher_breaks(
         await until(lambda: said[-1]["state"] == "offline")
         listening.cancel()
         await asyncio.wait([listening])
+
+
+async def test_what_a_disk_does_not_take_beside_the_outbox_delays_nothing(
+    outbox_path, store_path, points, caplog
+):
+    for name in ("commands.sqlite", ".broker.json.part"):  # nor could it on a full disk
+        (outbox_path.parent / name).mkdir()
+    async with Link(outbox_path=outbox_path, rig="bench", store_path=store_path) as link:
+        await link.put(points(1)[0])
+        assert await link.drain(5) == 0
+        await until(lambda: "commands: " in link.trouble and "ledger" in link.trouble)
+        (outbox_path.parent / "commands.sqlite").rmdir()
+        await until(lambda: link.trouble == "")
+    assert "nobody can look on" in caplog.text
