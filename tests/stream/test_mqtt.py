@@ -27,7 +27,24 @@ def test_each_scheme_has_its_port(scheme, port):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://localhost", "localhost:1883", "mqtt://", "mqtt://localhost:x", "mqtt://h/path"]
+    "url",
+    [
+        "http://localhost",
+        "localhost:1883",
+        "mqtt://",
+        "mqtt://localhost:x",
+        "mqtt://localhost:99999",
+        "mqtt://h/path",
+        "mqtt://[::1",
+        "mqtt://[x]",
+        "mqtt://\u2100.example",
+        "mqtts://u:p@broker..example",
+        "mqtts://u:p@.example",
+        "mqtts://u:p@*.example",
+        "mqtts://u:p@bro ker",
+        f"mqtts://u:p@{'a' * 64}.example",
+        f"mqtts://u:p@{'a.' * 130}example",
+    ],
 )
 def test_what_is_no_broker_url_is_refused(url):
     with pytest.raises(BadInputError, match="expected mqtt://"):
@@ -113,3 +130,10 @@ async def test_a_break_that_nobody_asked_about_is_not_complained_of():
     gc.collect()
     await asyncio.sleep(0)
     assert complaints == []
+
+
+@pytest.mark.parametrize(
+    "host", ["broker.lab", "Rig_3.lab.", "10.0.0.7", "[fe80::1]", "b\u00fcro.de"]
+)
+def test_a_machine_may_be_named_as_networks_name_it(host):
+    assert broker_address(f"mqtts://u:p@{host}").port == 8883
