@@ -67,6 +67,7 @@ class RunReport:
     `undelivered` says why not every document is in a store; "" if every one is.
     `recorded_elsewhere` names who stores them if that is not the data folder's store; "" if it is.
     `went_wrong` says what failed after the run's end, such as closing the rig; "" for nothing.
+    `n_left_by_others`: documents of earlier runs, maybe of another rig, that still wait beside it.
     """
 
     run_id: str
@@ -76,6 +77,7 @@ class RunReport:
     store: Path
     recorded_elsewhere: str = ""
     went_wrong: str = ""
+    n_left_by_others: int = 0
 
 
 def check(request: RunRequest) -> list[CheckedStep]:
@@ -173,7 +175,7 @@ async def _main(
         async with link:
             await _check_run_id(prepared, link)
             _check_room(link)
-            async with _delivered(link, course):
+            async with _delivered(link, run_id, course):
                 await _carry_out(prepared, run_id, link, observer, course)
     except LabctlError as error:
         if course.executed is None:
@@ -196,10 +198,11 @@ class _Course:
     executed: _Executed | None = None
     undelivered: str = ""
     went_wrong: str = ""
+    n_left_by_others: int = 0
 
 
 @asynccontextmanager
-async def _delivered(link: Link, course: _Course) -> AsyncGenerator[None]:
+async def _delivered(link: Link, run_id: str, course: _Course) -> AsyncGenerator[None]:
     """Deliver what a run has said, whatever becomes of the body that it is carried out in.
 
     What fails after the run's end is noted; the run is over, and there is a report to give.
@@ -212,18 +215,21 @@ async def _delivered(link: Link, course: _Course) -> AsyncGenerator[None]:
         course.went_wrong = str(error)
     finally:
         if course.has_begun:
-            course.undelivered = await _left_after_drain(link)
+            await _drain(link, run_id, course)
 
 
-async def _left_after_drain(link: Link) -> str:
-    """Return why not every document is stored, having waited for that; "" if every one is."""
+async def _drain(link: Link, run_id: str, course: _Course) -> None:
+    """Wait until every document is stored; note which are not, the run's own and others'."""
     try:
-        pending = await link.drain(_DRAIN_TIMEOUT_S)
+        n_left = await link.drain(_DRAIN_TIMEOUT_S)
+        n_own = await link.waiting_of(run_id) if n_left else 0
     except LabctlError as error:
-        return str(error)
+        course.undelivered = str(error)
     except asyncio.CancelledError:
-        return "stopped before every document was stored"
-    return f"{pending} documents are not stored yet" if pending else ""
+        course.undelivered = "stopped before every document was stored"
+    else:
+        course.undelivered = f"{n_own} documents are not stored yet" if n_own else ""
+        course.n_left_by_others = n_left - n_own
 
 
 async def _carry_out(
@@ -252,6 +258,7 @@ def _report(prepared: Prepared, course: _Course) -> RunReport:
         undelivered=course.undelivered,
         store=prepared.request.data / STORE_NAME,
         went_wrong=course.went_wrong,
+        n_left_by_others=course.n_left_by_others,
     )
 
 

@@ -158,6 +158,11 @@ class Courier:
         self._commit()
         return await self._publishing.drained(timeout_s)
 
+    async def waiting_of(self, run_id: str) -> int:
+        """Return how many documents of a run no recorder has confirmed yet."""
+        self._commit()
+        return self._outbox.pending_of(run_id)
+
     async def room_again(self) -> None:
         """Wait until there is plenty of room: recorders have taken enough, the disk has space.
 

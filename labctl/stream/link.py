@@ -220,6 +220,10 @@ class Link:
         """
         return await self._on_courier(Courier.drain, timeout_s)
 
+    async def waiting_of(self, run_id: str) -> int:
+        """Return how many documents of a run are not recorded yet."""
+        return await self._on_courier(Courier.waiting_of, run_id)
+
     @property
     def trouble(self) -> str:
         """What has been wrong for more than a second, in words as in the rig's status; "" if none.

@@ -208,6 +208,11 @@ class Outbox:
         """Return how many documents wait for a recorder."""
         return self._n_pending
 
+    def pending_of(self, run_id: str) -> int:
+        """Return how many documents of a run wait for a recorder."""
+        rows = self._database.rows("SELECT count(*) FROM document WHERE run_id = ?", (run_id,))
+        return int(rows[0][0])
+
     def runs_pending(self, rig: str | None = None) -> list[str]:
         """Return the runs of a rig, ours by default, that have documents waiting; oldest first."""
         rows = self._database.rows(_RUNS_PENDING, (self._rig, self._rig if rig is None else rig))
