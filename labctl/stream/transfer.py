@@ -1,8 +1,8 @@
 """How far one run has got on its way to the recorders: what to send next, what to send again.
 
 No I/O, and time is an argument. Messages go out one behind the other until a window of them waits
-for the watermark. If it stands still for 3 s, something is lost or nobody listens: all that it
-does not cover is sent again, one message at first, twice as many with each sign of life. A message
+for the watermark. If it stands still for 3 s after the broker has the first of them, something is
+lost or nobody listens: all that it does not cover is sent again, one message at first, twice as many with each sign of life. A message
 that is not full waits until 15 ms after the last one: at an instrument's pace each document goes
 at once and alone, a flood of them in bundles, whose cost is per message.
 """
@@ -84,6 +84,11 @@ class Transfer:
         self._highest_sent = max(self._highest_sent, last_seq)
         if self._unconfirmed_since_s is None:
             self._unconfirmed_since_s = now_s
+
+    def message_taken(self, last_seq: int, now_s: float) -> None:
+        """Note that the broker has a message: of the first one that waits, silence counts anew."""
+        if self._in_flight and self._in_flight[0] == last_seq:
+            self._waiting_since_s = now_s
 
     def committed(self, recorder_id: str, seq: int, now_s: float) -> bool:
         """Note a recorder's watermark; return whether the outbox may forget more than before.

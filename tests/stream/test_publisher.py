@@ -7,11 +7,13 @@ import orjson
 import pytest
 
 from labctl.documents import encode
+from labctl.errors import StreamError
 from labctl.store.reading import open_store
 from labctl.stream.link import Link
 from labctl.stream.mqtt import Connection, connected
 from labctl.stream.outbox import Outbox, entry_of
 from labctl.stream.publisher import Publisher
+from labctl.stream.recorder import Recorder
 from labctl.stream.topics import document_topic, resend_topic, status_topic, watermark_topic
 
 
@@ -254,6 +256,41 @@ async def test_that_nobody_confirms_is_a_trouble_until_somebody_does(
         await until(lambda: link.problem is None and link.trouble == "")
     assert caplog.text.count("not confirmed by recorder b for more than 0.3 s") == 1
     assert caplog.text.count("is confirmed again") == 1
+
+
+async def test_the_messages_under_way_are_bounded_over_all_runs_which_take_turns(
+    broker, outbox_path, points
+):
+    with closing(Outbox(outbox_path, rig="bench")) as outbox:
+        for n in range(50):
+            outbox.append([entry_of(document) for document in points(1, run_id=f"r{n}")])
+        publisher = Publisher(outbox, broker, rig="bench")
+        first = publisher._next_messages(outbox.runs_pending())
+        assert 0 < len(first) < 50
+        assert publisher._next_messages(outbox.runs_pending()) == []
+        for message in first:
+            publisher._under_way.arrive(message.run_id, len(message.payload))
+        second = publisher._next_messages(outbox.runs_pending())
+        sent = [message.run_id for message in (*first, *second)]
+        assert sent == [f"r{n}" for n in range(len(sent))]
+
+
+async def test_a_recorder_that_is_not_there_keeps_nothing_from_others(
+    broker, ear, outbox_path, store_path, points, monkeypatch
+):
+    async def denied(_: Recorder) -> None:
+        raise StreamError("may not read")
+
+    monkeypatch.setattr(Recorder, "run", denied)
+    monkeypatch.setattr("labctl.stream.courier._RECORDER_FIRST_S", 0.1)
+    await ear.connection.subscribe(status_topic("bench"))
+    link = Link(outbox_path=outbox_path, rig="bench", mqtt=broker, store_path=store_path)
+    async with link:
+        await link.put(points(1)[0])
+        said = [orjson.loads((await ear.connection.receive(1))[0].payload) for _ in range(2)]
+        assert "state" in said[0]
+        assert said[1]["seq"] == 0
+        assert await link.drain(0.05) == 1  # the store must have it all the same
 
 
 async def until(is_so) -> None:
