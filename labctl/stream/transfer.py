@@ -2,9 +2,10 @@
 
 No I/O, and time is an argument. Messages go out one behind the other until a window of them waits
 for the watermark. If it stands still for 3 s after the broker has the first of them, something is
-lost or nobody listens: all that it does not cover is sent again, one message at first, twice as many with each sign of life. A message
-that is not full waits until 15 ms after the last one: at an instrument's pace each document goes
-at once and alone, a flood of them in bundles, whose cost is per message.
+lost or nobody listens: all that it does not cover is sent again, one message at first, twice as
+many with each sign of life. A message that is not full waits until 15 ms after the last one: at an
+instrument's pace each document goes at once and alone, a flood of them in bundles, whose cost is
+per message.
 """
 
 from __future__ import annotations
