@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
-    from labctl.config import RigConfig
     from labctl.documents import Sink
     from labctl.instruments.rig import Rig
     from labctl.instruments.techniques import Identity
@@ -69,6 +68,7 @@ class RunReport:
     `undelivered` says why not every document is in a store; "" if every one is.
     `recorded_elsewhere` names who stores them if that is not the data folder's store; "" if it is.
     `went_wrong` says what failed after the run's end, such as closing the rig; "" for nothing.
+    `n_left_by_others`: documents of earlier runs, maybe of another rig, that still wait beside it.
     """
 
     run_id: str
@@ -78,6 +78,7 @@ class RunReport:
     store: Path
     recorded_elsewhere: str = ""
     went_wrong: str = ""
+    n_left_by_others: int = 0
 
 
 def check(request: RunRequest) -> list[CheckedStep]:
@@ -127,7 +128,7 @@ def delivery_of(prepared: Prepared) -> Delivery:
         mqtt=prepared.broker,
         is_recording=config.mqtt.record,
         recorders=config.mqtt.recorders,
-        limits=_outbox_limits(config),
+        limits=OutboxLimits.of(config.outbox),
     )
 
 
@@ -144,12 +145,6 @@ def run_until_signal(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, 
         except asyncio.CancelledError as error:
             message = "stopped before the run began; no instrument was touched"
             raise NotStartedError(message) from error
-
-
-def _outbox_limits(config: RigConfig) -> OutboxLimits:
-    return OutboxLimits(
-        ceiling_bytes=config.outbox.ceiling, reserve_bytes=int(config.outbox.reserve)
-    )
 
 
 def loop_for(request: RunRequest) -> asyncio.AbstractEventLoop:
@@ -184,7 +179,7 @@ async def _main(
         async with link:
             await _check_run_id(prepared, link)
             check_room(link)
-            async with _delivered(link, course):
+            async with _delivered(link, run_id, course):
                 await _carry_out(prepared, run_id, link, observer, course)
     except LabctlError as error:
         if course.executed is None:
@@ -207,10 +202,11 @@ class _Course:
     executed: Executed | None = None
     undelivered: str = ""
     went_wrong: str = ""
+    n_left_by_others: int = 0
 
 
 @asynccontextmanager
-async def _delivered(link: Link, course: _Course) -> AsyncGenerator[None]:
+async def _delivered(link: Link, run_id: str, course: _Course) -> AsyncGenerator[None]:
     """Deliver what a run has said, whatever becomes of the body that it is carried out in.
 
     What fails after the run's end is noted; the run is over, and there is a report to give.
@@ -223,18 +219,24 @@ async def _delivered(link: Link, course: _Course) -> AsyncGenerator[None]:
         course.went_wrong = str(error)
     finally:
         if course.has_begun:
-            course.undelivered = await left_after_drain(link)
+            course.undelivered, course.n_left_by_others = await left_after_drain(link, [run_id])
 
 
-async def left_after_drain(link: Link) -> str:
-    """Return why not every document is stored, having waited for that; "" if every one is."""
+async def left_after_drain(link: Link, run_ids: Sequence[str]) -> tuple[str, int]:
+    """Wait until every document is stored.
+
+    Returns:
+        Why not every document of these runs is stored, "" if every one is; and how many documents
+        of other runs still wait beside them.
+    """
     try:
-        pending = await link.drain(_DRAIN_TIMEOUT_S)
+        n_left = await link.drain(_DRAIN_TIMEOUT_S)
+        n_own = sum([await link.waiting_of(run_id) for run_id in run_ids]) if n_left else 0
     except LabctlError as error:
-        return str(error)
+        return str(error), 0
     except asyncio.CancelledError:
-        return "stopped before every document was stored"
-    return f"{pending} documents are not stored yet" if pending else ""
+        return "stopped before every document was stored", 0
+    return (f"{n_own} documents are not stored yet" if n_own else ""), n_left - n_own
 
 
 async def _carry_out(
@@ -263,6 +265,7 @@ def _report(prepared: Prepared, course: _Course) -> RunReport:
         undelivered=course.undelivered,
         store=prepared.request.data / STORE_NAME,
         went_wrong=course.went_wrong,
+        n_left_by_others=course.n_left_by_others,
     )
 
 

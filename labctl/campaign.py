@@ -224,7 +224,8 @@ class _Course:
             await self._entries()
         finally:
             if self._has_begun:
-                self.undelivered = await left_after_drain(self._link)
+                run_ids = [run.run_id for run in self.runs]
+                self.undelivered, _ = await left_after_drain(self._link, run_ids)
 
     async def _entries(self) -> None:
         """Carry out one entry after the other, until one leaves nothing to go on with."""

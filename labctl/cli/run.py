@@ -223,6 +223,12 @@ def _tell(report: RunReport, *, json: bool) -> None:
         typer.secho(f"labctl: {report.ending.message}", fg="red", bold=True, err=True)
     if report.went_wrong:
         typer.echo(f"labctl: error: after the run's end: {report.went_wrong}", err=True)
+    if report.n_left_by_others:
+        typer.echo(
+            f"labctl: note: {report.n_left_by_others} documents of earlier runs still wait in the "
+            "outbox; `labctl drain` delivers them",
+            err=True,
+        )
     if report.undelivered or report.recorded_elsewhere:
         _tell_where_it_is(report)
         return
@@ -260,6 +266,7 @@ def _report_data(report: RunReport) -> dict[str, Any]:
         "undelivered": report.undelivered,
         "recorded_elsewhere": report.recorded_elsewhere,
         "went_wrong": report.went_wrong,
+        "n_left_by_others": report.n_left_by_others,
         "store": str(report.store),
     }
 

@@ -227,9 +227,20 @@ class Rig:
         return identities
 
     async def close(self) -> None:
-        """Close every instrument that is open."""
-        for driver in self._drivers.values():
-            await driver.close()
+        """Close every instrument that is open: one that does not let go keeps no other open.
+
+        Raises:
+            InstrumentError: the first that could not be closed.
+        """
+        failures: list[Exception] = []
+        for name, driver in self._drivers.items():
+            try:
+                await driver.close()
+            except Exception as error:  # noqa: BLE001 - raised once all the others are closed
+                _log.warning("%s cannot be closed: %s", name, error)
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     async def safe_state(
         self, *, timeout_s: float, names: Sequence[str] | None = None

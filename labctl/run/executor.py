@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -164,6 +165,8 @@ class Executor:
         }
         if unsafe:  # at once: what comes after may take its time, or fail
             _log.critical("NOT SAFE: %s", "; ".join(unsafe.values()))
+        with suppress(LabctlError):  # what keeps a reading from being kept, run_stop meets as well
+            await self._telemetry.record_rest()
         reason, message = self._judge(error, unsafe)
         ending = Ending(
             reason=reason,

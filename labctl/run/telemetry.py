@@ -35,7 +35,11 @@ class TimedReading:
 
 
 class Telemetry:
-    """Reads the stage at a fixed interval, records every reading and lets others wait for them."""
+    """Reads the stage at a fixed interval, records every reading and lets others wait for them.
+
+    Readings are checked at once and recorded beside that: a disk that hangs keeps no hot stage
+    from being noticed.
+    """
 
     def __init__(
         self,
@@ -52,16 +56,39 @@ class Telemetry:
         self._tracker = tracker
         self._interval_s = interval_s
         self._is_recorded = True
+        self._due: deque[dict[str, list[float]]] = deque()
+        self._has_due = asyncio.Event()
         self._readings: deque[TimedReading] = deque()
         self._news = asyncio.Condition()
 
     async def run(self) -> None:
-        """Read until cancelled.
+        """Read and record until cancelled; each error comes in a group.
 
         Raises:
             InstrumentError: the stage is lost, or says that its reading cannot be trusted.
             LimitError: the stage is hotter than the rig allows.
+            StreamError: readings can no longer be kept.
         """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read())
+            group.create_task(self._record())
+
+    async def record_rest(self) -> None:
+        """Record what has been read and is not recorded yet: also what ended the reading.
+
+        Raises:
+            StreamError: it cannot be kept.
+        """
+        while self._due:
+            await self._emitter.page(STREAM, self._due.popleft(), _UNITS)
+
+    async def _record(self) -> None:
+        while True:
+            await self._has_due.wait()
+            self._has_due.clear()
+            await self.record_rest()
+
+    async def _read(self) -> None:
         while True:
             began_s = self._clock.elapsed_s()
             await self._take(await self._channel.stage.read())
@@ -81,7 +108,8 @@ class Telemetry:
         now_s = self._clock.elapsed_s()
         columns = {"time_s": [now_s], **{name: [v] for name, v in asdict(reading).items()}}
         if self._is_recorded:
-            await self._emitter.page(STREAM, columns, _UNITS)
+            self._due.append(columns)
+            self._has_due.set()
         self._check(reading)
         self._readings.append(TimedReading(now_s, reading))
         while self._readings[0].time_s < now_s - _KEPT_S:
