@@ -180,7 +180,7 @@ async def _run(prepared: Prepared, world: World, witness: _Witness) -> float:
         "stage": LakeShore336(world, "stage"),
     }
     rig = wired_rig(
-        prepared,
+        [prepared],
         lambda name, _: (
             lambda link, lot: InProcessTransport(name, devices[name], link, loop=loop, lot=lot)
         ),

@@ -33,13 +33,13 @@ from labctl.stream.outbox import OutboxLimits
 from labctl.wiring import no_opener, opener_for, simulated_devices, simulated_world, wired_rig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
-    from labctl.config import RigConfig
     from labctl.documents import Sink
     from labctl.instruments.rig import Rig
     from labctl.instruments.techniques import Identity
+    from labctl.run.place import Place
     from labctl.run.progress import Progress
     from labctl.stream.link import Link
 
@@ -68,6 +68,7 @@ class RunReport:
     `undelivered` says why not every document is in a store; "" if every one is.
     `recorded_elsewhere` names who stores them if that is not the data folder's store; "" if it is.
     `went_wrong` says what failed after the run's end, such as closing the rig; "" for nothing.
+    `n_left_by_others`: documents of earlier runs, maybe of another rig, that still wait beside it.
     """
 
     run_id: str
@@ -77,6 +78,7 @@ class RunReport:
     store: Path
     recorded_elsewhere: str = ""
     went_wrong: str = ""
+    n_left_by_others: int = 0
 
 
 def check(request: RunRequest) -> list[CheckedStep]:
@@ -94,7 +96,7 @@ def check(request: RunRequest) -> list[CheckedStep]:
 def _checked(request: RunRequest) -> tuple[Prepared, list[CheckedStep]]:
     """Return a request validated, and its steps with all limits checked; errors as for `check`."""
     prepared = prepare(request)
-    rig = wired_rig(prepared, no_opener)
+    rig = wired_rig([prepared], no_opener)
     return prepared, check_plan(prepared.protocol, prepared.parameters, prepared.sample, rig)
 
 
@@ -110,12 +112,14 @@ def run(request: RunRequest, observer: Callable[[Progress], None]) -> RunReport:
     request.data.mkdir(parents=True, exist_ok=True)
     run_id = request.run_id or new_run_id(prepared.sample.name)
     with held_folder(request.data, this_process(run_id=run_id)):
-        delivery = _delivery(prepared)
-        report = _run_on(_loop(request), _main(prepared, run_id, delivery.link, observer))
+        delivery = delivery_of(prepared)
+        report = run_until_signal(
+            loop_for(request), _main(prepared, run_id, delivery.link, observer)
+        )
     return replace(report, recorded_elsewhere=delivery.elsewhere)
 
 
-def _delivery(prepared: Prepared) -> Delivery:
+def delivery_of(prepared: Prepared) -> Delivery:
     """Return how the run's documents get to a store."""
     config = prepared.config
     return delivery_from(
@@ -124,11 +128,11 @@ def _delivery(prepared: Prepared) -> Delivery:
         mqtt=prepared.broker,
         is_recording=config.mqtt.record,
         recorders=config.mqtt.recorders,
-        limits=_outbox_limits(config),
+        limits=OutboxLimits.of(config.outbox),
     )
 
 
-def _run_on(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, _T]) -> _T:
+def run_until_signal(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine to its end on a loop; a signal cancels it, from now on."""
     with held_signals() as signals:
 
@@ -143,13 +147,8 @@ def _run_on(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, _T]) -> _
             raise NotStartedError(message) from error
 
 
-def _outbox_limits(config: RigConfig) -> OutboxLimits:
-    return OutboxLimits(
-        ceiling_bytes=config.outbox.ceiling, reserve_bytes=int(config.outbox.reserve)
-    )
-
-
-def _loop(request: RunRequest) -> asyncio.AbstractEventLoop:
+def loop_for(request: RunRequest) -> asyncio.AbstractEventLoop:
+    """Return a new loop, on whose clock a request runs."""
     if request.is_simulated:
         # Loop and bus threads take turns thousands of times a second; each would wait 5 ms for an
         # MQTT thread at work. Until the process ends: nothing suffers from the shorter slices.
@@ -163,11 +162,11 @@ def run_into(request: RunRequest, sink: Sink) -> Ending:
     prepared, _ = _checked(request)
 
     async def main() -> Ending:
-        async with _open_rig(prepared) as (rig, identities):
-            order = _order(prepared, request.run_id or new_run_id(prepared.sample.name))
-            return (await _execute(order, prepared, rig, identities, sink, lambda _: None)).ending
+        async with open_rig([prepared]) as (rig, identities):
+            order = order_of(prepared, request.run_id or new_run_id(prepared.sample.name))
+            return (await execute(order, prepared, rig, identities, sink, lambda _: None)).ending
 
-    return _run_on(_loop(request), main())
+    return run_until_signal(loop_for(request), main())
 
 
 async def _main(
@@ -179,8 +178,8 @@ async def _main(
         # The link first: where it cannot be had, the instruments must not hear from this run.
         async with link:
             await _check_run_id(prepared, link)
-            _check_room(link)
-            async with _delivered(link, course):
+            check_room(link)
+            async with _delivered(link, run_id, course):
                 await _carry_out(prepared, run_id, link, observer, course)
     except LabctlError as error:
         if course.executed is None:
@@ -200,13 +199,14 @@ class _Course:
     """
 
     has_begun: bool = False
-    executed: _Executed | None = None
+    executed: Executed | None = None
     undelivered: str = ""
     went_wrong: str = ""
+    n_left_by_others: int = 0
 
 
 @asynccontextmanager
-async def _delivered(link: Link, course: _Course) -> AsyncGenerator[None]:
+async def _delivered(link: Link, run_id: str, course: _Course) -> AsyncGenerator[None]:
     """Deliver what a run has said, whatever becomes of the body that it is carried out in.
 
     What fails after the run's end is noted; the run is over, and there is a report to give.
@@ -219,18 +219,24 @@ async def _delivered(link: Link, course: _Course) -> AsyncGenerator[None]:
         course.went_wrong = str(error)
     finally:
         if course.has_begun:
-            course.undelivered = await _left_after_drain(link)
+            course.undelivered, course.n_left_by_others = await left_after_drain(link, [run_id])
 
 
-async def _left_after_drain(link: Link) -> str:
-    """Return why not every document is stored, having waited for that; "" if every one is."""
+async def left_after_drain(link: Link, run_ids: Sequence[str]) -> tuple[str, int]:
+    """Wait until every document is stored.
+
+    Returns:
+        Why not every document of these runs is stored, "" if every one is; and how many documents
+        of other runs still wait beside them.
+    """
     try:
-        pending = await link.drain(_DRAIN_TIMEOUT_S)
+        n_left = await link.drain(_DRAIN_TIMEOUT_S)
+        n_own = sum([await link.waiting_of(run_id) for run_id in run_ids]) if n_left else 0
     except LabctlError as error:
-        return str(error)
+        return str(error), 0
     except asyncio.CancelledError:
-        return "stopped before every document was stored"
-    return f"{pending} documents are not stored yet" if pending else ""
+        return "stopped before every document was stored", 0
+    return (f"{n_own} documents are not stored yet" if n_own else ""), n_left - n_own
 
 
 async def _carry_out(
@@ -241,11 +247,11 @@ async def _carry_out(
     course: _Course,
 ) -> None:
     """Carry a run out on its rig, which is opened for that and closed again."""
-    async with _open_rig(prepared) as (rig, identities):
-        order = _order(prepared, run_id)
+    async with open_rig([prepared]) as (rig, identities):
+        order = order_of(prepared, run_id)
         shown = ShownRun(link, order, prepared.channel, observer)
         course.has_begun = True
-        course.executed = await _execute(order, prepared, rig, identities, link, shown)
+        course.executed = await execute(order, prepared, rig, identities, link, shown)
         shown.end(course.executed.ending)
 
 
@@ -259,6 +265,7 @@ def _report(prepared: Prepared, course: _Course) -> RunReport:
         undelivered=course.undelivered,
         store=prepared.request.data / STORE_NAME,
         went_wrong=course.went_wrong,
+        n_left_by_others=course.n_left_by_others,
     )
 
 
@@ -273,7 +280,7 @@ async def _check_run_id(prepared: Prepared, link: Link) -> None:
         raise BadInputError(f"run_id = {run_id!r}: there is such a run already")
 
 
-def _check_room(link: Link) -> None:
+def check_room(link: Link) -> None:
     """Refuse to begin what would have to pause at its first step."""
     if link.room is Room.NONE:
         raise StreamError(
@@ -283,7 +290,7 @@ def _check_room(link: Link) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Executed:
+class Executed:
     """A run that was carried out, and how long it took in its own time."""
 
     run_id: str
@@ -292,15 +299,15 @@ class _Executed:
 
 
 @asynccontextmanager
-async def _open_rig(
-    prepared: Prepared,
+async def open_rig(
+    runs: Sequence[Prepared],
 ) -> AsyncGenerator[tuple[Rig, Mapping[str, Identity]], None]:
     """Give the rig with its instruments open and safe, and who they are; close it at the end.
 
     Safe first, and whatever comes: whoever used the rig last may have been killed with the heater
     on, and whoever wants the end now wants it off, too.
     """
-    rig = wired_rig(prepared, opener_for(prepared, asyncio.get_running_loop()))
+    rig = wired_rig(runs, opener_for(runs, asyncio.get_running_loop()))
     identities = await whatever_comes(
         rig.open_safe(timeout_s=SAFE_STATE_TIMEOUT_S), said=ENDING_ANYWAY
     )
@@ -318,23 +325,24 @@ def _check_not_cancelled() -> None:
         raise NotStartedError("stopped before the run began; the rig is safe: outputs off")
 
 
-async def _execute(
+async def execute(
     order: RunOrder,
     prepared: Prepared,
-    rig: Rig,
+    place: Place,
     identities: Mapping[str, Identity],
     sink: Sink,
     observer: Callable[[Progress], None],
-) -> _Executed:
+) -> Executed:
     """Return how the run ended, what it was, and how long it took in its own time."""
     clock = RunClock(asyncio.get_running_loop(), epoch=prepared.request.epoch)
-    executor = Executor(order, rig, sink, clock, observer)
-    about = {name: asdict(identity) for name, identity in identities.items()}
+    executor = Executor(order, place, sink, clock, observer)
+    about = {name: asdict(identities[name]) for name in place.drivers}
     ending = await executor.execute(about)
-    return _Executed(run_id=order.run_id, ending=ending, duration_s=clock.elapsed_s())
+    return Executed(run_id=order.run_id, ending=ending, duration_s=clock.elapsed_s())
 
 
-def _order(prepared: Prepared, run_id: str) -> RunOrder:
+def order_of(prepared: Prepared, run_id: str) -> RunOrder:
+    """Return what to run, for the executor."""
     request = prepared.request
     return RunOrder(
         run_id=run_id,

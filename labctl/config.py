@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -120,10 +121,14 @@ class InstrumentConfig(Config):
 
 
 class ChannelConfig(Config):
-    """One measuring place: the instruments that are wired to one cell."""
+    """One measuring place: the instruments that are wired to one cell.
+
+    `multiplexer_input` is the input of the potentiostat's multiplexer that leads to the cell.
+    """
 
     potentiostat: str
     stage: str
+    multiplexer_input: int | None = Field(default=None, ge=1)
 
 
 class SimulationConfig(Config):
@@ -185,6 +190,32 @@ class RigConfig(Config):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _channels_lead_to_cells_of_their_own(self) -> RigConfig:
+        """Refuse two channels that one potentiostat could not tell apart."""
+        taken: dict[tuple[str, int | None], str] = {}
+        n_channels = Counter(channel.potentiostat for channel in self.channels.values())
+        for name, channel in self.channels.items():
+            number = channel.multiplexer_input
+            other = taken.setdefault((channel.potentiostat, number), name)
+            if number is None and n_channels[channel.potentiostat] > 1:
+                raise ValueError(
+                    f"channels.{name}.multiplexer_input: missing; expected a whole number from 1, "
+                    f"since {channel.potentiostat!r} is the potentiostat of several channels"
+                )
+            if other != name:
+                raise ValueError(
+                    f"channels.{name}.multiplexer_input = {number}: channel {other!r} has it "
+                    f"already; expected an input of {channel.potentiostat!r} of its own"
+                )
+        return self
+
+
+class SampleSimulationConfig(Config):
+    """What a simulated twin of the sample is: a cell of the world file, ignored on a real rig."""
+
+    cell: str
+
 
 class SampleConfig(Config):
     """A sample file: the specimen, its geometry and how it was made.
@@ -214,6 +245,7 @@ class SampleConfig(Config):
     operator: str = ""
     notes: str = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
+    simulation: SampleSimulationConfig | None = None
 
     @model_validator(mode="after")
     def _dimensions_are_known(self) -> SampleConfig:

@@ -30,6 +30,8 @@ from labctl.errors import DocumentError
 SCHEMA_VERSION = 1
 OUTPUTS_OFF = "outputs off"
 """What run_stop says in `safe_state` of an instrument that was made safe."""
+IN_USE = "in use by "
+"""How it begins where an instrument was left as it was, for the runs that follow."""
 
 Columns = Mapping[str, Sequence[float]]
 

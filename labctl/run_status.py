@@ -31,7 +31,8 @@ class ShownRun:
     def __call__(self, progress: Progress) -> None:
         """Show progress; how often it is published is the link's affair."""
         self._now = progress
-        self._link.show(self._channel, self._status(ChannelState.RUNNING))
+        state = ChannelState.PAUSED if progress.is_paused else ChannelState.RUNNING
+        self._link.show(self._channel, self._status(state))
         self._observer(replace(progress, trouble=self._link.trouble))
 
     def end(self, ending: Ending) -> None:

@@ -13,7 +13,7 @@ from labctl.instruments.transport import VisaTransport
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from labctl.clock import ParkingLot
     from labctl.config import InstrumentConfig, RigConfig
@@ -23,14 +23,17 @@ if TYPE_CHECKING:
     from labctl.request import Prepared
 
 
-def wired_rig(prepared: Prepared, opener_for: Callable[[str, InstrumentConfig], Opener]) -> Rig:
-    """Return the rig of a request, not yet open.
+def wired_rig(
+    runs: Sequence[Prepared], opener_for: Callable[[str, InstrumentConfig], Opener]
+) -> Rig:
+    """Return the rig of one request, or of several for its channels, not yet open.
 
     Raises:
         BadInputError: a driver, a setting or a role is wrong.
     """
-    source = str(prepared.request.rig)
-    return Rig(prepared.config, prepared.channel, source=source, opener_for=opener_for)
+    source = str(runs[0].request.rig)
+    channels = [run.channel for run in runs]
+    return Rig(runs[0].config, *channels, source=source, opener_for=opener_for)
 
 
 def no_opener(name: str, instrument: InstrumentConfig) -> Opener:
@@ -43,30 +46,45 @@ def no_opener(name: str, instrument: InstrumentConfig) -> Opener:
 
 
 def opener_for(
-    prepared: Prepared, loop: asyncio.AbstractEventLoop
+    runs: Sequence[Prepared], loop: asyncio.AbstractEventLoop
 ) -> Callable[[str, InstrumentConfig], Opener]:
     """Return what opens an instrument's line: the real one, or its simulated twin's."""
     if isinstance(loop, VirtualTimeLoop):
-        devices = simulated_devices(prepared.config, source=str(prepared.request.rig))
-        return lambda name, _: _in_process(name, devices[name], loop)
+        source = str(runs[0].request.rig)
+        devices = simulated_devices(runs[0].config, source=source, mounted=runs)
+        start_s = loop.time()
+        return lambda name, _: _in_process(name, devices[name], loop, start_s)
     return lambda name, instrument: _visa(name, instrument.address)
 
 
-def _in_process(name: str, device: WireDevice, loop: VirtualTimeLoop) -> Opener:
-    return lambda link, lot: InProcessTransport(name, device, link, loop=loop, lot=lot)
+def _in_process(name: str, device: WireDevice, loop: VirtualTimeLoop, start_s: float) -> Opener:
+    def opened(link: LinkSettings, lot: ParkingLot) -> LineTransport:
+        return InProcessTransport(name, device, link, loop=loop, lot=lot, start_s=start_s)
+
+    return opened
 
 
 def _visa(name: str, address: str) -> Opener:
     return lambda link, lot: VisaTransport(name, address, link)
 
 
-def simulated_devices(config: RigConfig, *, source: str) -> dict[str, WireDevice]:
+def simulated_devices(
+    config: RigConfig, *, source: str, mounted: Sequence[Prepared] = ()
+) -> dict[str, WireDevice]:
     """Return the simulated twin of every instrument of a rig, wired to the rig's simulated world.
 
+    Args:
+        config: the rig.
+        source: its file, for errors.
+        mounted: runs whose samples may name a cell of the world, which is put on their channel.
+
     Raises:
-        BadInputError: the rig file names no world, or an instrument has no simulator.
+        BadInputError: the rig file names no world, an instrument has no simulator, or a channel or
+            sample has no cell.
     """
     world = simulated_world(config, source=source)
+    for run in mounted:
+        _mount(world, run)
     return {
         name: _simulator(world, name, instrument, source)
         for name, instrument in config.instruments.items()
@@ -86,6 +104,24 @@ def simulated_world(config: RigConfig, *, source: str) -> Any:
         return kind.from_toml(path)
     except (ValueError, OSError) as error:
         raise BadInputError(str(error)) from error
+
+
+def _mount(world: Any, run: Prepared) -> None:
+    """Put the sample's simulated cell on its channel."""
+    simulation, wired = run.sample.simulation, run.config.channels[run.channel]
+    n_inputs, number = len(world.cells(wired.potentiostat)), wired.multiplexer_input or 1
+    if number > n_inputs:
+        raise BadInputError(
+            f"{run.request.rig}: channels.{run.channel}.multiplexer_input = {number}: the world "
+            f"has {n_inputs} cells at {wired.potentiostat!r}; expected as many in its `cells`"
+        )
+    if simulation is None:
+        return
+    try:
+        world.mount(wired.potentiostat, simulation.cell, at_input=number)
+    except ValueError as error:
+        where = f"{run.request.sample}: simulation.cell = {simulation.cell!r}"
+        raise BadInputError(f"{where}: {error}") from error
 
 
 def _simulator(world: Any, name: str, instrument: InstrumentConfig, source: str) -> WireDevice:

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from labctl import assembly
+from labctl.cli.run import exit_code
 from labctl.clock import ScaledTimeLoop, run_on
-from labctl.documents import Reason
+from labctl.documents import Document, Kind, Reason
 from labctl.errors import BadInputError, InstrumentError, StreamError
 from labctl.instruments.serving import DeviceServer
 from labctl.run.progress import Progress
 from labctl.run_status import ShownRun
 from labctl.store.reading import open_store
-from labctl.stream.delivery import waiting_in
+from labctl.stream.broker import EmbeddedBroker
+from labctl.stream.delivery import OUTBOX_NAME, waiting_in
 from labctl.stream.link import Link
+from labctl.stream.mqtt import connected
+from labctl.stream.outbox import Outbox, entry_of
+from labctl.stream.publisher import Publisher
+from labctl.stream.topics import channel_status_topic
 from labctl_drivers.lakeshore_336 import LakeShore336
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 
@@ -60,7 +68,7 @@ def test_a_heater_that_was_left_on_is_off_before_a_run_begins(
         left_on = stage.transmit(1.0).decode().strip()
         stage.disconnect(1.0)
         prepared = assembly.Prepared(**{**vars(prepared), "config": config})
-        async with assembly._open_rig(prepared) as (rig, _):
+        async with assembly.open_rig([prepared]) as (rig, _):
             wire = rig.drivers["stage"]
             reading = await wire.read()
         for server in servers.values():
@@ -91,7 +99,7 @@ def test_what_is_wrong_with_the_data_is_part_of_the_progress(
     tmp_path, write_bench, quick, monkeypatch
 ) -> None:
     monkeypatch.setattr("labctl.stream.announcer._LOOK_S", 0.02)
-    order = assembly._order(
+    order = assembly.order_of(
         assembly.prepare(request(write_bench(tmp_path), parameters=quick)), "run-1"
     )
     nobody = "mqtt://127.0.0.1:1"
@@ -103,6 +111,51 @@ def test_what_is_wrong_with_the_data_is_part_of_the_progress(
             shown(Progress(step="eis"))
     assert seen[-1].step == "eis"
     assert "publisher: not confirmed" in seen[-1].trouble
+
+
+async def test_a_channel_says_that_its_run_is_paused(tmp_path, write_bench, quick, monkeypatch):
+    monkeypatch.setattr("labctl.stream.announcer._LOOK_S", 0.02)
+    prepared = assembly.prepare(request(write_bench(tmp_path), parameters=quick))
+    broker = EmbeddedBroker()
+    address = broker.start()
+    said: list[str] = []
+    async with (
+        connected(address) as connection,
+        Link(outbox_path=tmp_path / "outbox.sqlite", rig="bench", mqtt=address) as link,
+    ):
+        await connection.subscribe(channel_status_topic("bench", "cell-1"))
+        shown = ShownRun(link, assembly._order(prepared, "run-1"), "cell-1", lambda _: None)
+        for is_paused in (False, True, False):
+            shown(Progress(step="eis", is_paused=is_paused))
+            [message] = await connection.receive(1)
+            said.append(orjson.loads(message.payload)["state"])
+    broker.stop()
+    assert said == ["running", "paused", "running"]
+
+
+def test_what_another_rig_has_left_is_said_and_makes_no_run_incomplete(
+    tmp_path, write_bench, quick, monkeypatch
+) -> None:
+    monkeypatch.setattr("labctl.assembly._DRAIN_TIMEOUT_S", 3.0)
+    ours = request(write_bench(tmp_path), parameters=quick, is_simulated=True)
+    ours.data.mkdir()
+    with closing(Outbox(ours.data / OUTBOX_NAME, rig="another")) as outbox:
+        body = {"stream": "eis", "n_points": 1, "columns": {"a": [1.0]}}
+        outbox.append([entry_of(Document("theirs", 0, Kind.EVENT_PAGE, body))])
+    # What forbids the other rig on a shared broker: its documents reach nobody.
+    monkeypatch.setattr(Publisher, "run", forbidden_to("another", Publisher.run))
+    report = assembly.run(ours, lambda _: None)
+    assert (report.undelivered, report.n_left_by_others) == ("", 1)
+    assert exit_code(report) == 0
+
+
+def forbidden_to(rig: str, run: Callable[[Publisher], Awaitable[None]]) -> Any:
+    async def but_not_for(publisher: Publisher) -> None:
+        if publisher.name.endswith(rig):
+            raise StreamError("not allowed here")
+        await run(publisher)
+
+    return but_not_for
 
 
 def fail_after(kind: type, name: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,4 +229,4 @@ def test_the_rig_file_of_a_run_is_the_one_that_was_used(
     used = rig.read_text()
     prepared = assembly.prepare(request(folder, parameters=quick))
     rig.write_text("name = 'another'")
-    assert assembly._order(prepared, "run-1").provenance["rig_file"] == used
+    assert assembly.order_of(prepared, "run-1").provenance["rig_file"] == used

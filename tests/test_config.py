@@ -44,6 +44,16 @@ def test_a_sample_without_geometry_is_a_sample() -> None:
     assert sample.diameter is None
 
 
+def two_channels(first: int | None, second: int | None) -> dict[str, Any]:
+    """Return two channels of one potentiostat at these inputs of its multiplexer."""
+    wired = {"potentiostat": "potentiostat", "stage": "stage"}
+    inputs = {"cell-1": first, "cell-2": second}
+    return {
+        name: wired if number is None else {**wired, "multiplexer_input": number}
+        for name, number in inputs.items()
+    }
+
+
 RIG = {
     "name": "bench",
     "instruments": {
@@ -78,6 +88,22 @@ RIG = {
         ),
         ({"instruments": [1, 2]}, "rig.toml: instruments = [1, 2]: expected a table"),
         ({"simulation": "world.toml"}, "rig.toml: simulation = 'world.toml': expected a table"),
+        (
+            {"channels": two_channels(None, None)},
+            "rig.toml: channels.cell-1.multiplexer_input: missing; expected a whole number from 1",
+        ),
+        (
+            {"channels": two_channels(1, None)},
+            "rig.toml: channels.cell-2.multiplexer_input: missing; expected a whole number from 1",
+        ),
+        (
+            {"channels": two_channels(2, 2)},
+            "rig.toml: channels.cell-2.multiplexer_input = 2: channel 'cell-1' has it already",
+        ),
+        (
+            {"channels": two_channels(0, 1)},
+            "rig.toml: channels.cell-1.multiplexer_input = 0: ",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_file_is_one_line(change: dict[str, Any], complaint: str) -> None:

@@ -154,6 +154,14 @@ class Script:
         """Select how the potentiostat works; resets the bandwidth."""
         self._add("set_pgstat_mode", str(int(mode)))
 
+    def mux_config(self, kind: int, options: int) -> None:
+        """Say which multiplexer there is: 1 MUX8, 2 MUX16, 3 MUX8-R2, and its option bits."""
+        self._add("mux_config", integer(kind), f"0x{options:04X}")
+
+    def mux_set_channel(self, channel: int) -> None:
+        """Connect one channel of the multiplexer, counted from 1."""
+        self._add("mux_set_channel", integer(channel))
+
     def set_max_bandwidth(self, frequency_hz: Value) -> None:
         """Set the highest frequency of interest; filters follow it."""
         self._add("set_max_bandwidth", self._text(frequency_hz))

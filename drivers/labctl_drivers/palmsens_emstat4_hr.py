@@ -6,10 +6,11 @@ Interface: USB (CDC-ACM) or UART, lines end in LF. Source: PalmSens communicatio
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pymeasure.instruments import Instrument
@@ -17,6 +18,7 @@ from pyvisa.constants import ControlFlow
 
 from labctl.errors import (
     DeviceError,
+    LimitError,
     ReplyError,
     ReplyTimeoutError,
     UnreachableError,
@@ -75,6 +77,11 @@ _SOURCE = "MethodSCRIPT manual, device limits"
 _PERIODS_PER_POINT = 30.0
 _POINT_S = 3.0
 _START_S = 5.0
+# The vendor's examples for EmStat4 instruments with a multiplexer: type, channels counted from 1,
+# and 5 ms to settle. That no option set means a RE and a CE of each input's own is inference.
+_MULTIPLEXERS = {"mux8": (1, 8), "mux16": (2, 16), "mux8-r2": (3, 8)}
+_MULTIPLEXER_OPTIONS = 0
+_MULTIPLEXER_SETTLES_S = 5e-3
 _FIRMWARE = re.compile(r"es4_hr(?P<digits>\d{2}|\d{4})#(?P<build>.*) (?P<release>[A-Z])\*")
 
 
@@ -85,6 +92,7 @@ class EmStat4HrSettings(BaseModel):
 
     channel: int = Field(default=0, ge=0)
     mains_frequency: FrequencyHz = 50.0
+    multiplexer: Literal["mux8", "mux16", "mux8-r2"] | None = None
 
     @field_validator("mains_frequency")
     @classmethod
@@ -141,6 +149,25 @@ class PalmSensEmStat4Hr:
         self._connection = connection
         self._settings = settings
         self._device = MethodScriptDevice(connection, cell_off=_cell_off_script(settings.channel))
+        self.multiplexer_input: int | None = None
+
+    def at_input(self, number: int) -> Self:
+        """Return this potentiostat as it measures at one input of its multiplexer, from 1 on.
+
+        Raises:
+            LimitError: there is no such input.
+        """
+        kind = self._settings.multiplexer
+        if kind is None:
+            raise LimitError(
+                f"{self.name}: settings.multiplexer: missing; expected one of "
+                + ", ".join(_MULTIPLEXERS)
+            )
+        allowed = (1, _MULTIPLEXERS[kind][1])
+        check_limit(self.name, "multiplexer_input", number, allowed, "")
+        at_input = copy.copy(self)
+        at_input.multiplexer_input = number
+        return at_input
 
     async def open(self) -> Identity:
         """Open the line, stop a script that an earlier process left, and return who answers.
@@ -267,9 +294,21 @@ class PalmSensEmStat4Hr:
 
     def _new_script(self, mode: PgstatMode) -> Script:
         settings = self._settings
-        return new_script(
+        script = new_script(
             mode, channel=settings.channel, mains_frequency_hz=settings.mains_frequency
         )
+        self._select_input(script)
+        return script
+
+    def _select_input(self, script: Script) -> None:
+        """Connect the cell of this input, nothing switched under current."""
+        kind = self._settings.multiplexer
+        if self.multiplexer_input is None or kind is None:
+            return
+        script.cell_off()
+        script.mux_config(_MULTIPLEXERS[kind][0], _MULTIPLEXER_OPTIONS)
+        script.mux_set_channel(self.multiplexer_input)
+        script.wait(_MULTIPLEXER_SETTLES_S)
 
 
 def _sweep_timeout(parameters: Eis | Geis) -> Callable[[int], float]:

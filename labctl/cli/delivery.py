@@ -101,7 +101,8 @@ def _delivery(folder: Path, waiting: Waiting, rig: Path | None, mqtt: str | None
     """Return the way on which the documents are to go."""
     from labctl.config import load_rig
     from labctl.store.sqlite import STORE_NAME
-    from labctl.stream.delivery import delivery_from
+    from labctl.stream.delivery import OUTBOX_NAME, delivery_from
+    from labctl.stream.outbox import OutboxLimits, limits_of
     from labctl.stream.rig_broker import rig_broker
 
     if rig is not None:
@@ -112,6 +113,7 @@ def _delivery(folder: Path, waiting: Waiting, rig: Path | None, mqtt: str | None
             mqtt=rig_broker(config.mqtt, source=str(rig), url=mqtt),
             is_recording=config.mqtt.record,
             recorders=config.mqtt.recorders,
+            limits=OutboxLimits.of(config.outbox),
         )
     if mqtt is not None and None in waiting.rigs:
         raise BadInputError(
@@ -126,7 +128,8 @@ def _delivery(folder: Path, waiting: Waiting, rig: Path | None, mqtt: str | None
         )
     # Of an outbox of before runs named their rigs; nobody but our own recorder hears of this name.
     name = next(filter(None, waiting.rigs), "drain")
-    return delivery_from(folder, rig=name, mqtt=mqtt, is_recording=is_recording)
+    limits = limits_of(folder / OUTBOX_NAME)
+    return delivery_from(folder, rig=name, mqtt=mqtt, is_recording=is_recording, limits=limits)
 
 
 async def _drain(link: Link, n_documents: int, timeout_s: float) -> tuple[int, str]:

@@ -45,10 +45,35 @@ def shown_progress(*, quiet: bool = False) -> Generator[Callable[[Progress], Non
             live.stop()
 
 
+@contextmanager
+def shown_campaign(
+    *, quiet: bool = False
+) -> Generator[Callable[[str], Callable[[Progress], None]], None, None]:
+    """Give what returns an observer that shows on stderr the progress on a channel."""
+    if quiet:
+        yield lambda _: lambda _: None
+        return
+    if not sys.stderr.isatty():
+        yield lambda channel: _LineObserver(f"{channel} ")
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+    with falling_silent(sys.stderr):
+        live.start()
+    try:
+        yield _LiveChannels(live).observer_for
+    finally:
+        with falling_silent(sys.stderr):
+            live.stop()
+
+
 class _LineObserver:
     """Writes a line whenever a step begins, and when a trouble with the data begins or ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "") -> None:
+        self._label = label
         self._step = ""
         self._trouble = ""
 
@@ -62,7 +87,7 @@ class _LineObserver:
             return
         self._step = progress.step
         left = format_duration(progress.time_left_s)
-        number = f"[{progress.steps_done + 1}/{progress.steps_total}]"
+        number = f"[{self._label}{progress.steps_done + 1}/{progress.steps_total}]"
         with falling_silent(sys.stderr):
             sys.stderr.write(f"{number} {progress.step}, about {left} left\n")
 
@@ -80,6 +105,43 @@ class _LiveObserver:
         self._shown_at_s = perf_counter()
         with falling_silent(sys.stderr):
             self._live.update(_table(progress), refresh=True)
+
+
+class _LiveChannels:
+    """Keeps a table with a line for each channel up to date."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._shown_at_s = 0.0
+        self._now: dict[str, Progress] = {}
+
+    def observer_for(self, channel: str) -> Callable[[Progress], None]:
+        """Return what shows the progress on a channel."""
+        return lambda progress: self._show(channel, progress)
+
+    def _show(self, channel: str, progress: Progress) -> None:
+        self._now[channel] = progress
+        if perf_counter() - self._shown_at_s < _REFRESH_S:
+            return
+        self._shown_at_s = perf_counter()
+        with falling_silent(sys.stderr):
+            self._live.update(_channels_table(self._now), refresh=True)
+
+
+def _channels_table(channels: Mapping[str, Progress]) -> Table:
+    """Return the progress on several channels, a line for each."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("channel", "step", "", "temperature", "last point", "time left"):
+        table.add_column(heading)
+    for channel, progress in channels.items():
+        step = f"{progress.steps_done + 1} of {progress.steps_total}"
+        left = format_duration(progress.time_left_s)
+        point = point_text(progress.last_point)
+        note = progress.trouble or _temperature(progress)
+        table.add_row(channel, step, progress.step, note, point, left)
+    return table
 
 
 def _table(progress: Progress) -> Table:

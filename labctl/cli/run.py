@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labctl.cli.campaign import (
+    check_campaign,
+    is_campaign,
+    refuse_only,
+    refuse_options,
+    run_campaign,
+)
 from labctl.cli.options import Data, Json, read_settings
 from labctl.errors import BadInputError
 
@@ -16,7 +23,12 @@ if TYPE_CHECKING:
     from labctl.run.check import CheckedStep
 
 _Protocol = Annotated[
-    str, typer.Argument(metavar="PROTOCOL", help="Name of a protocol, or SCRIPT.py.")
+    str,
+    typer.Argument(metavar="PROTOCOL", help="Name of a protocol, SCRIPT.py, or CAMPAIGN.toml."),
+]
+_Only = Annotated[
+    str | None,
+    typer.Option("--only", metavar="NAME", help="The one entry of a campaign to carry out."),
 ]
 _Rig = Annotated[
     Path | None,
@@ -53,6 +65,7 @@ def run(
             min=1.0, help="How much faster than life `labctl sim --speed` instruments run."
         ),
     ] = 1.0,
+    only: _Only = None,
     json: Json = False,
 ) -> None:
     """Run a protocol on a rig: every point is stored, and every way out ends cell off, heater off.
@@ -61,10 +74,23 @@ def run(
     --set temperatures='["25 degC", "50 degC"]'
     """
     from labctl import assembly
+    from labctl.campaign_file import CampaignRequest
     from labctl.cli.progress import shown_progress
     from labctl.signals import held_signals
     from labctl.store.reading import default_data
 
+    if is_campaign(protocol):
+        refuse_options(_options_of_a_run(rig, sample, params, set_, channel))
+        campaign = CampaignRequest(
+            file=Path(protocol),
+            data=data or default_data(),
+            mqtt=mqtt,
+            is_simulated=simulate,
+            speed=speed,
+            only=only,
+        )
+        raise typer.Exit(run_campaign(campaign, json=json))
+    refuse_only(only)
     request = _request(
         protocol,
         rig,
@@ -97,17 +123,23 @@ def check(
     params: _Params = None,
     set_: _Set = None,
     channel: _Channel = None,
+    only: _Only = None,
     json: Json = False,
 ) -> None:
     """Check a run without touching an instrument: limits, capabilities, duration of each step."""
     from labctl import assembly
+    from labctl.campaign_file import CampaignRequest
 
+    if is_campaign(protocol):
+        refuse_options(_options_of_a_run(rig, sample, params, set_, channel))
+        campaign = CampaignRequest(file=Path(protocol), data=Path(), only=only)
+        return check_campaign(campaign, json=json)
+    refuse_only(only)
     request = _request(protocol, rig, sample, params, set_, data=Path(), channel=channel)
     steps = assembly.check(request)
     if json:
-        _print_json([asdict(step) for step in steps])
-        return
-    _print_steps(steps)
+        return _print_json([asdict(step) for step in steps])
+    return _print_steps(steps)
 
 
 def resume(data: Data = None) -> None:
@@ -116,6 +148,23 @@ def resume(data: Data = None) -> None:
     from labctl.store.reading import default_data
 
     typer.echo(f"run {let_go_on(data or default_data())} goes on")
+
+
+def _options_of_a_run(
+    rig: Path | None,
+    sample: Path | None,
+    params: Path | None,
+    settings: list[str] | None,
+    channel: str | None,
+) -> dict[str, object]:
+    """Return the options that only one run has."""
+    return {
+        "--rig": rig,
+        "--sample": sample,
+        "--params": params,
+        "--set": settings,
+        "--channel": channel,
+    }
 
 
 def _request(
@@ -174,6 +223,12 @@ def _tell(report: RunReport, *, json: bool) -> None:
         typer.secho(f"labctl: {report.ending.message}", fg="red", bold=True, err=True)
     if report.went_wrong:
         typer.echo(f"labctl: error: after the run's end: {report.went_wrong}", err=True)
+    if report.n_left_by_others:
+        typer.echo(
+            f"labctl: note: {report.n_left_by_others} documents of earlier runs still wait in the "
+            "outbox; `labctl drain` delivers them",
+            err=True,
+        )
     if report.undelivered or report.recorded_elsewhere:
         _tell_where_it_is(report)
         return
@@ -211,6 +266,7 @@ def _report_data(report: RunReport) -> dict[str, Any]:
         "undelivered": report.undelivered,
         "recorded_elsewhere": report.recorded_elsewhere,
         "went_wrong": report.went_wrong,
+        "n_left_by_others": report.n_left_by_others,
         "store": str(report.store),
     }
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from labctl.cli.result_views import result_tables
-from labctl.documents import OUTPUTS_OFF
+from labctl.documents import IN_USE, OUTPUTS_OFF
 from labctl.quantities import celsius, format_duration, si_with_uncertainty, with_uncertainty
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def console() -> Any:
-    """Return a console for tables; wide enough for them where the output is no terminal."""
+def console(width: int = 120) -> Any:
+    """Return a console for tables; so wide where the output is no terminal."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=120)
+    return Console() if sys.stdout.isatty() else Console(width=width)
 
 
 def print_runs(summaries: Sequence[RunSummary]) -> None:
@@ -43,14 +43,17 @@ def print_runs(summaries: Sequence[RunSummary]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "protocol", "sample", "started (UTC)", "took", "points", "outcome"):
         table.add_column(heading, no_wrap=True)
+    if any(run.campaign for run in summaries):
+        table.add_column("campaign", overflow="fold")  # what gives way where there is little room
     for run in summaries:
         took = "" if run.duration_s is None else format_duration(run.duration_s)
         started = run.start_time[:16].replace("T", " ")
         outcome = f"[{_STYLES.get(run.outcome, 'red')}]{run.outcome}"
         points = str(run.n_points)
         names = escape(run.run_id), escape(run.protocol), escape(run.sample)
-        table.add_row(*names, started, took, points, outcome)
-    console().print(table)
+        campaign = [f"{run.campaign['name']}: {run.campaign['entry']}"] if run.campaign else []
+        table.add_row(*names, started, took, points, outcome, *map(escape, campaign))
+    console(width=160 if table.columns[-1].header == "campaign" else 120).print(table)
 
 
 def run_data(run: StoredRun) -> dict[str, Any]:
@@ -106,6 +109,8 @@ def print_run(run: StoredRun) -> None:
 
 def _safety(instrument: str, state: str) -> str:
     """Return whether an instrument is safe; a problem names the instrument itself."""
+    if state.startswith(IN_USE):
+        return f"{'in use':10}{instrument}: {state}"
     word = "safe" if state == OUTPUTS_OFF else "NOT SAFE"
     return f"{word:10}{instrument}: {state.removeprefix(f'{instrument}: ')}"
 

@@ -79,6 +79,21 @@ class HasCell(Protocol):
 
 
 @runtime_checkable
+class HasMultiplexer(HasCell, Protocol):
+    """A potentiostat with a multiplexer, which connects it to one of several cells."""
+
+    def at_input(self, number: int) -> HasCell:
+        """Return the same potentiostat, measuring at one input, counted from 1.
+
+        Each measurement switches the cell off and selects the input before it begins.
+
+        Raises:
+            LimitError: there is no such input.
+        """
+        ...
+
+
+@runtime_checkable
 class CanEis(HasCell, Protocol):
     """Measures impedance spectra."""
 

@@ -51,7 +51,8 @@ class InProcessTransport(LineTransport):
 
     A read that must wait parks its bus thread on the loop's clock, for as long as it takes: an
     interrupt wakes it, so there is no need to wait in slices. Once the line is cut it stays dead,
-    as a socket does: only a new one leads to the instrument again.
+    as a socket does: only a new one leads to the instrument again. The instrument's own time began
+    at `start_s` on the loop's clock.
     """
 
     max_block_s = math.inf
@@ -64,38 +65,43 @@ class InProcessTransport(LineTransport):
         *,
         loop: VirtualTimeLoop,
         lot: ParkingLot,
+        start_s: float = 0.0,
     ) -> None:
         super().__init__(name, link)
         self._device = device
         self._loop = loop
+        self._start_s = start_s
         self._lot = lot
         self.connection = self
-        device.connect(loop.time())
+        device.connect(loop.time() - start_s)
         self._is_open = True
 
     def close(self) -> None:
         """Close the line; the simulated instrument goes on with what it does."""
         if self._is_open:
             self._is_open = False
-            self._device.disconnect(self._loop.time())
+            self._device.disconnect(self._loop.time() - self._start_s)
 
     def _now_s(self) -> float:
         return self._loop.time()
 
     def _write_bytes(self, content: bytes, **kwargs: Any) -> None:
         self._check_line()
-        self._device.receive(content, self._loop.time())
+        self._device.receive(content, self._loop.time() - self._start_s)
 
     def _read_some(self, max_wait_s: float) -> bytes:
         end_s = self._loop.time() + max_wait_s
         while True:
             self._check_line()
             now_s = self._loop.time()
-            data = self._device.transmit(now_s)
+            data = self._device.transmit(now_s - self._start_s)
             if data or now_s >= end_s:
                 return data
             due_s = self._device.next_due_s()
-            until_s = end_s if due_s is None else min(max(due_s, now_s) + _LATENCY_S, end_s)
+            if due_s is None:
+                until_s = end_s
+            else:
+                until_s = min(max(due_s + self._start_s, now_s) + _LATENCY_S, end_s)
             if not self._lot.park(self._loop, until_s):
                 return b""
 

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from labctl.config import CoolingConfig, PotentiostatLimitsConfig, StageLimitsConfig, validate
 from labctl.errors import (
     BadInputError,
     InstrumentError,
+    LimitError,
     ReplyTimeoutError,
     UnreachableError,
     UnsafeError,
 )
 from labctl.instruments import registry
 from labctl.instruments.bus import Connection
-from labctl.instruments.capabilities import Driver, HasCell, TemperatureStage
+from labctl.instruments.capabilities import (
+    Driver,
+    HasCell,
+    HasMultiplexer,
+    TemperatureStage,
+)
 from labctl.instruments.transport import check_address
 from labctl.quantities import celsius
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from labctl.config import InstrumentConfig, RigConfig
+    from labctl.config import ChannelConfig, InstrumentConfig, RigConfig
     from labctl.instruments.bus import Opener
     from labctl.instruments.techniques import Identity
 
@@ -57,6 +63,7 @@ class Channel:
     """One measuring place: the opened instruments wired to one cell, and their limits.
 
     `u_temperature_k` is the standard uncertainty of the sample's temperature as the stage reads it.
+    Whoever measures holds `turn`, which the channels of one potentiostat share.
     """
 
     name: str
@@ -64,29 +71,46 @@ class Channel:
     stage: TemperatureStage
     limits: Limits
     u_temperature_k: float
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def on_stage(self, stage: TemperatureStage) -> Channel:
+        """Return the same channel with another stage."""
+        return replace(self, stage=stage)
 
 
 class Rig:
-    """The instruments of one channel of a rig, built from the rig file and not yet open."""
+    """The instruments of one channel or several, built from the rig file and not yet open."""
 
     def __init__(
         self,
         config: RigConfig,
-        channel_name: str,
-        *,
+        *channel_names: str,
         source: str,
         opener_for: Callable[[str, InstrumentConfig], Opener],
     ) -> None:
-        self._channel_name = channel_name
         self._config = config
         self._source = source
         self._opener_for = opener_for
-        channel = config.channels[channel_name]
-        self._potentiostat_name, self._stage_name = channel.potentiostat, channel.stage
-        self._drivers = {
-            name: self._build(name) for name in {self._potentiostat_name: 0, self._stage_name: 0}
-        }
-        self.channel = self._channel()
+        wired = [config.channels[name] for name in channel_names]
+        names = dict.fromkeys(name for each in wired for name in (each.potentiostat, each.stage))
+        self._drivers = {name: self._build(name) for name in names}
+        self._turns = {each.potentiostat: asyncio.Lock() for each in wired}
+        self.channels = {name: self._channel(name) for name in channel_names}
+
+    @property
+    def channel(self) -> Channel:
+        """Return the channel; of several the first."""
+        return next(iter(self.channels.values()))
+
+    def instruments_of(self, channel_name: str) -> tuple[str, str]:
+        """Return the names of a channel's potentiostat and stage."""
+        wired = self._config.channels[channel_name]
+        return wired.potentiostat, wired.stage
+
+    @property
+    def in_use(self) -> Mapping[str, str]:
+        """Return what goes on with instruments that were left as they are; nothing here."""
+        return {}
 
     @property
     def drivers(self) -> Mapping[str, Driver]:
@@ -102,28 +126,37 @@ class Rig:
         settings = validate(kind.Settings, instrument.settings, source=f"{where}.settings")
         return kind(Connection(name, self._opener_for(name, instrument)), settings)
 
-    def _channel(self) -> Channel:
-        potentiostat = self._role(self._potentiostat_name, HasCell, "potentiostat")
-        stage = self._role(self._stage_name, TemperatureStage, "stage")
-        limits = self._limits(potentiostat, stage)
-        u_temperature_k = self._config.instruments[self._stage_name].temperature_uncertainty
-        return Channel(self._channel_name, potentiostat, stage, limits, u_temperature_k)
+    def _channel(self, name: str) -> Channel:
+        wired = self._config.channels[name]
+        where = f"{self._source}: channels.{name}"
+        potentiostat = self._role(wired.potentiostat, HasCell, f"{where}.potentiostat")
+        stage = self._role(wired.stage, TemperatureStage, f"{where}.stage")
+        return Channel(
+            name,
+            _at_input(potentiostat, wired.multiplexer_input, where=f"{where}.multiplexer_input"),
+            stage,
+            self._limits(wired, potentiostat, stage),
+            self._config.instruments[wired.stage].temperature_uncertainty,
+            self._turns[wired.potentiostat],
+        )
 
-    def _role(self, name: str, capability: type[_T], role: str) -> _T:
+    def _role(self, name: str, capability: type[_T], where: str) -> _T:
         driver = self._drivers[name]
         if not isinstance(driver, capability):
             raise BadInputError(
-                f"{self._source}: channels.{self._channel_name}.{role} = {name!r}: "
-                f"driver {self._config.instruments[name].driver!r} is no {role}"
+                f"{where} = {name!r}: driver {self._config.instruments[name].driver!r} is no "
+                f"{where.rpartition('.')[2]}"
             )
         return driver
 
-    def _limits(self, potentiostat: HasCell, stage: TemperatureStage) -> Limits:
+    def _limits(
+        self, wired: ChannelConfig, potentiostat: HasCell, stage: TemperatureStage
+    ) -> Limits:
         """Return the tightest of what the instruments can and the rig file allows."""
-        stage_file = self._instrument_limits(self._stage_name, StageLimitsConfig)
-        cell_file = self._instrument_limits(self._potentiostat_name, PotentiostatLimitsConfig)
+        stage_file = self._instrument_limits(wired.stage, StageLimitsConfig)
+        cell_file = self._instrument_limits(wired.potentiostat, PotentiostatLimitsConfig)
         own, cell = stage.limits, potentiostat.limits
-        self._check_guard(own.temperature_k[1], stage_file.temperature_max)
+        self._check_guard(wired.stage, own.temperature_k[1], stage_file.temperature_max)
         return Limits(
             temperature_k=_tightest(
                 own.temperature_k, stage_file.temperature_min, stage_file.temperature_max
@@ -138,13 +171,13 @@ class Rig:
             amplitude_a_rms=cell.amplitude_a_rms,
             rate_v_per_s=cell.rate_v_per_s,
             interval_s=cell.interval_s,
-            cooling=self._config.instruments[self._stage_name].cooling,
+            cooling=self._config.instruments[wired.stage].cooling,
         )
 
-    def _check_guard(self, own_k: float, allowed_k: float | None) -> None:
+    def _check_guard(self, stage: str, own_k: float, allowed_k: float | None) -> None:
         """Refuse a rig that allows setpoints at which the stage's own guard cuts the heater off."""
         if allowed_k is not None and allowed_k > own_k:
-            where = f"{self._source}: instruments.{self._stage_name}.limits.temperature_max"
+            where = f"{self._source}: instruments.{stage}.limits.temperature_max"
             raise BadInputError(
                 f"{where} = {celsius(allowed_k):g} degC: expected at most {celsius(own_k):g} degC, "
                 "where the instrument, or a guard in its settings, ends"
@@ -194,13 +227,29 @@ class Rig:
         return identities
 
     async def close(self) -> None:
-        """Close every instrument that is open."""
-        for driver in self._drivers.values():
-            await driver.close()
+        """Close every instrument that is open: one that does not let go keeps no other open.
 
-    async def safe_state(self, *, timeout_s: float) -> dict[str, str]:
-        """Make every instrument safe, all at once; return "" or what went wrong by instrument."""
-        names = list(self._drivers)
+        Raises:
+            InstrumentError: the first that could not be closed.
+        """
+        failures: list[Exception] = []
+        for name, driver in self._drivers.items():
+            try:
+                await driver.close()
+            except Exception as error:  # noqa: BLE001 - raised once all the others are closed
+                _log.warning("%s cannot be closed: %s", name, error)
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    async def safe_state(
+        self, *, timeout_s: float, names: Sequence[str] | None = None
+    ) -> dict[str, str]:
+        """Make instruments safe, all at once; return "" or what went wrong by instrument.
+
+        All of the rig's, or those named.
+        """
+        names = list(self._drivers) if names is None else names
         results = await asyncio.gather(*(self._make_safe(name, timeout_s) for name in names))
         return dict(zip(names, results, strict=True))
 
@@ -213,6 +262,18 @@ class Rig:
             problem = f"not safe within {timeout_s:g} s" if limit.expired() else str(error)
             return f"{name}: {problem.removeprefix(f'{name}: ')}"
         return ""
+
+
+def _at_input(potentiostat: HasCell, number: int | None, *, where: str) -> HasCell:
+    """Return a potentiostat as it measures at one input of its multiplexer."""
+    if number is None:
+        return potentiostat
+    if not isinstance(potentiostat, HasMultiplexer):
+        raise BadInputError(f"{where} = {number}: this driver knows no multiplexer; leave it out")
+    try:
+        return potentiostat.at_input(number)
+    except LimitError as error:
+        raise BadInputError(f"{where} = {number}: {error}") from error
 
 
 async def _make_safe(driver: Driver) -> None:

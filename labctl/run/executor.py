@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from labctl.clock import RunClock
     from labctl.config import SampleConfig
     from labctl.documents import Sink
-    from labctl.instruments.rig import Rig
+    from labctl.run.place import Place
     from labctl.run.protocol import Parameters, PlannedStep, Protocol
 
 _log = logging.getLogger(__name__)
@@ -83,32 +84,33 @@ class Ending:
 
 
 class Executor:
-    """Carries out one run on an open rig."""
+    """Carries out one run at its place on an open rig."""
 
     def __init__(
         self,
         order: RunOrder,
-        rig: Rig,
+        place: Place,
         sink: Sink,
         clock: RunClock,
         observer: Callable[[Progress], None],
     ) -> None:
         self._order = order
-        self._rig = rig
+        self._place = place
         self._plan: list[PlannedStep] = order.protocol.plan(order.parameters, order.sample)
         self._emitter = Emitter(order.run_id, sink, clock)
-        steps = timed(self._plan, rig.channel.limits)
+        channel = place.channel
+        steps = timed(self._plan, channel.limits)
         tracker = ProgressTracker(steps, clock.elapsed_s, observer)
         self._telemetry = Telemetry(
-            rig.channel, self._emitter, clock, tracker, interval_s=order.telemetry_interval_s
+            channel, self._emitter, clock, tracker, interval_s=order.telemetry_interval_s
         )
         self._pause = Pause(
-            sink, rig.channel, self._emitter, self._telemetry, tracker, order.may_resume
+            sink, channel, self._emitter, self._telemetry, tracker, order.may_resume
         )
         self._run = Run(
             run_id=order.run_id,
             sample=order.sample,
-            channel=rig.channel,
+            channel=channel,
             plan=self._plan,
             emitter=self._emitter,
             telemetry=self._telemetry,
@@ -146,23 +148,25 @@ class Executor:
             "protocol": order.protocol.name,
             "parameters": order.parameters.model_dump(mode="json"),
             "sample": order.sample.model_dump(mode="json"),
-            "channel": self._rig.channel.name,
+            "channel": self._place.channel.name,
             "instruments": dict(identities),
             "expected_points": self._run.expected_points,
             **order.provenance,
         }
 
     async def _end(self, error: BaseException | None) -> Ending:
-        """Make the rig safe, then say how the run ended."""
+        """Make the place safe, then say how the run ended."""
         unsafe = {
             name: problem
             for name, problem in (
-                await self._rig.safe_state(timeout_s=SAFE_STATE_TIMEOUT_S)
+                await self._place.safe_state(timeout_s=SAFE_STATE_TIMEOUT_S)
             ).items()
             if problem
         }
         if unsafe:  # at once: what comes after may take its time, or fail
             _log.critical("NOT SAFE: %s", "; ".join(unsafe.values()))
+        with suppress(LabctlError):  # what keeps a reading from being kept, run_stop meets as well
+            await self._telemetry.record_rest()
         reason, message = self._judge(error, unsafe)
         ending = Ending(
             reason=reason,
@@ -181,7 +185,11 @@ class Executor:
             "message": ending.message,
             "expected_points": dict(ending.expected_points),
             "forgone_points": dict(ending.forgone_points),
-            "safe_state": dict.fromkeys(self._rig.drivers, OUTPUTS_OFF) | dict(ending.unsafe),
+            "safe_state": {
+                **dict.fromkeys(self._place.drivers, OUTPUTS_OFF),
+                **self._place.in_use,
+                **ending.unsafe,
+            },
         }
         try:
             await self._emitter.stop(ending.reason, body)

@@ -55,11 +55,13 @@ class Pause:
 
     async def _pause(self) -> None:
         self.count += 1
-        await self._channel.potentiostat.cell_off()
+        async with self._channel.turn:
+            await self._channel.potentiostat.cell_off()
         await self._emitter.event(STREAM, {"phase": "begin", "reason": _NO_ROOM})
-        self._tracker.note(f"PAUSED, cell off, temperature held: {_NO_ROOM}")
+        self._tracker.pause(f"PAUSED, cell off, temperature held: {_NO_ROOM}")
         with self._telemetry.unrecorded():
             await self._sink.room_again()
-            self._tracker.note("PAUSED: there is room again; `labctl resume` lets the run go on")
+            self._tracker.pause("PAUSED: there is room again; `labctl resume` lets the run go on")
             await self._may_resume()
+        self._tracker.go_on()
         await self._emitter.event(STREAM, {"phase": "end"})

@@ -17,7 +17,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Progress:
-    """What a person beside the rig wants to know; `trouble` is for who sees to the data to fill."""
+    """What a person beside the rig wants to know; `trouble` is for who sees to the data to fill.
+
+    `is_paused` while the run waits, cell off, until what made it pause is mended.
+    """
 
     step: str = ""
     note: str = ""
@@ -29,6 +32,7 @@ class Progress:
     setpoint_k: float | None = None
     last_point: dict[str, float] = field(default_factory=dict[str, float])
     trouble: str = ""
+    is_paused: bool = False
 
 
 class ProgressTracker:
@@ -76,6 +80,14 @@ class ProgressTracker:
             self._current_left_s = time_left_s
             self._step_began_s = self._elapsed_s()
         self._tell(note=text)
+
+    def pause(self, text: str) -> None:
+        """Note that the run is paused, and what it waits for."""
+        self._tell(note=text, is_paused=True)
+
+    def go_on(self) -> None:
+        """Note that a pause is over."""
+        self._tell(note="", is_paused=False)
 
     def stage(self, temperature_k: float, setpoint_k: float) -> None:
         """Note the stage's temperature and setpoint."""

@@ -236,11 +236,11 @@ class Run:
         """
         check_temperature(self._channel.limits, temperature_k)
         check_rate(self._channel.limits, rate_k_per_min)
-        settling = Settling(
-            self._channel, self._telemetry, self._emitter, self._tracker, self._clock, criterion
-        )
         async with self._step(key, "settle", {"temperature_k": temperature_k}) as outcome:
             await self._channel.stage.ramp_to(temperature_k, rate_k_per_min=rate_k_per_min)
+            settling = Settling(
+                self._channel, self._telemetry, self._emitter, self._tracker, self._clock, criterion
+            )
             result = await settling.wait(
                 temperature_k,
                 probe,
@@ -293,7 +293,8 @@ class Run:
         """Take one measuring step: record each frame as it comes, return all of them."""
         check_technique(self._channel.limits, parameters)
         self._expected[key] = (parameters.NAME, parameters.expected_points)
-        async with self._step(key, parameters.NAME, parameters.parameters()) as outcome:
+        about = key, parameters.NAME, parameters.parameters()
+        async with self._step(*about) as outcome, self._channel.turn:
             step, began_s = len(self._keys) - 1, self._clock.elapsed_s()
             columns, said = await self._collect(step, parameters, frames, until)
             measured = Measurement(

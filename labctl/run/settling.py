@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
@@ -29,7 +29,7 @@ from labctl.run.settle import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from numpy.typing import NDArray
 
@@ -117,6 +117,8 @@ class Settling:
         criterion: SettleCriterion,
     ) -> None:
         self._potentiostat = cast("CanEis", channel.potentiostat)
+        self._turn = channel.turn
+        self._limit = asyncio.timeout(None)
         self._telemetry = telemetry
         self._emitter = emitter
         self._tracker = tracker
@@ -146,7 +148,7 @@ class Settling:
         """
         self._energy_ev = activation_energy_ev
         self._before = before
-        limit = asyncio.timeout(self._criterion.timeout_s)
+        self._limit = limit = asyncio.timeout(self._criterion.timeout_s)
         try:
             async with limit:
                 await self._stage(setpoint_k)
@@ -259,7 +261,7 @@ class Settling:
         """Measure a probe and record it in its own stream."""
         columns: dict[str, list[float]] = {name: [] for name in Eis.UNITS}
         units = {"time_s": "s", **Eis.UNITS}
-        async with aclosing(self._potentiostat.eis(sweep)) as frames:
+        async with self._in_turn(), aclosing(self._potentiostat.eis(sweep)) as frames:
             async for frame in frames:
                 stamps = {"time_s": [self._clock.elapsed_s()] * frame.n_points}
                 await self._emitter.page(PROBE_STREAM, {**stamps, **frame.columns}, units)
@@ -268,6 +270,17 @@ class Settling:
         z_ohm = np.array(columns["z_real_ohm"]) + 1j * np.array(columns["z_imag_ohm"])
         is_good = np.array([not int(bits) & _UNTRUSTED for bits in columns["status_bits"]])
         return _Spectrum(np.array(columns["frequency_hz"]), z_ohm, is_good)
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncGenerator[None]:
+        """Hold the potentiostat; while others have it, the time-out stands still."""
+        loop, ends_s = asyncio.get_running_loop(), self._limit.when()
+        began_s = loop.time()
+        self._limit.reschedule(None)
+        async with self._turn:
+            if ends_s is not None:
+                self._limit.reschedule(ends_s + loop.time() - began_s)
+            yield
 
     def _note(self) -> str:
         if math.isnan(self._state.change):

@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from labctl.errors import InstrumentError, LimitError
 from labctl.instruments.techniques import StageReading
-from labctl.quantities import celsius
+from labctl.run.shared_stage import reading_fault
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 STREAM = "temperature"
 _UNITS = {"time_s": "s", **StageReading.UNITS}
 _KEPT_S = 86400.0
-_OVERSHOOT_K = 2.0  # a stage at the highest setpoint allowed may pass it by this much
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,11 @@ class TimedReading:
 
 
 class Telemetry:
-    """Reads the stage at a fixed interval, records every reading and lets others wait for them."""
+    """Reads the stage at a fixed interval, records every reading and lets others wait for them.
+
+    Readings are checked at once and recorded beside that: a disk that hangs keeps no hot stage
+    from being noticed.
+    """
 
     def __init__(
         self,
@@ -54,16 +56,39 @@ class Telemetry:
         self._tracker = tracker
         self._interval_s = interval_s
         self._is_recorded = True
+        self._due: deque[dict[str, list[float]]] = deque()
+        self._has_due = asyncio.Event()
         self._readings: deque[TimedReading] = deque()
         self._news = asyncio.Condition()
 
     async def run(self) -> None:
-        """Read until cancelled.
+        """Read and record until cancelled; each error comes in a group.
 
         Raises:
             InstrumentError: the stage is lost, or says that its reading cannot be trusted.
             LimitError: the stage is hotter than the rig allows.
+            StreamError: readings can no longer be kept.
         """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read())
+            group.create_task(self._record())
+
+    async def record_rest(self) -> None:
+        """Record what has been read and is not recorded yet: also what ended the reading.
+
+        Raises:
+            StreamError: it cannot be kept.
+        """
+        while self._due:
+            await self._emitter.page(STREAM, self._due.popleft(), _UNITS)
+
+    async def _record(self) -> None:
+        while True:
+            await self._has_due.wait()
+            self._has_due.clear()
+            await self.record_rest()
+
+    async def _read(self) -> None:
         while True:
             began_s = self._clock.elapsed_s()
             await self._take(await self._channel.stage.read())
@@ -83,7 +108,8 @@ class Telemetry:
         now_s = self._clock.elapsed_s()
         columns = {"time_s": [now_s], **{name: [v] for name, v in asdict(reading).items()}}
         if self._is_recorded:
-            await self._emitter.page(STREAM, columns, _UNITS)
+            self._due.append(columns)
+            self._has_due.set()
         self._check(reading)
         self._readings.append(TimedReading(now_s, reading))
         while self._readings[0].time_s < now_s - _KEPT_S:
@@ -94,13 +120,9 @@ class Telemetry:
 
     def _check(self, reading: StageReading) -> None:
         """Raise if the reading cannot be trusted or is above what the rig allows."""
-        if reading.status_bits or math.isnan(reading.temperature_k):
-            message = f"its temperature cannot be trusted (status bits {reading.status_bits})"
-            raise InstrumentError("stage", message)
-        highest_k = self._channel.limits.temperature_k[1]
-        if reading.temperature_k > highest_k + _OVERSHOOT_K:
-            here, allowed = celsius(reading.temperature_k), celsius(highest_k)
-            raise LimitError(f"stage at {here:.1f} degC: the rig allows {allowed:.1f} degC")
+        fault = reading_fault(reading, self._channel.limits)
+        if fault is not None:
+            raise fault
 
     async def next_reading(self) -> TimedReading:
         """Return the next reading as soon as it is there."""

@@ -24,7 +24,7 @@ from labctl.store.schema import check_version, version_of
 from labctl.store.sqlite import STORE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Mapping
 
     import numpy as np
     import numpy.typing as npt
@@ -65,7 +65,7 @@ class RunSummary:
     """One line about a run.
 
     `start_time` is UTC ISO 8601, "" while the run_start is not stored; `duration_s` is None for a
-    run without a run_stop.
+    run without a run_stop; `campaign` has the id, the name and the entry, None without a campaign.
     """
 
     run_id: str
@@ -75,6 +75,7 @@ class RunSummary:
     duration_s: float | None
     outcome: Outcome
     n_points: int
+    campaign: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,18 +312,23 @@ def _headers(
 
 
 def _header(row: tuple[Any, ...], points: dict[str, int], running: str) -> _Header:
-    """Return what one row and the counts of its streams say; `running` is the run that goes on."""
+    """Return what one row and the counts of its streams say.
+
+    `running` is the run that goes on, or the campaign that it belongs to.
+    """
     _, run_id, n_missing, start, stop = row
     stop = orjson.loads(stop) if stop else None
+    about = orjson.loads(start) if start else None
+    campaign = ((about or {}).get("campaign") or {}).get("id")
     return _Header(
         run_id=run_id,
-        start=orjson.loads(start) if start else None,
+        start=about,
         stop=stop,
         ending=judge_ending(
             stop,
             stored_points=points,
             n_missing=n_missing,
-            is_running=stop is None and run_id == running,
+            is_running=stop is None and running in (run_id, campaign),
         ),
         n_points=sum(points.values()),
     )
@@ -338,6 +344,7 @@ def _summary(header: _Header) -> RunSummary:
         duration_s=_seconds(start["time"], stop["time"]) if start and stop else None,
         outcome=header.ending.outcome,
         n_points=header.n_points,
+        campaign=start.get("campaign"),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -20,6 +21,9 @@ from labctl.stream.credentials import (
 MqttVersion = Literal["3.1.1", "5"]
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+_EXPECTED = "expected mqtt://host:port or mqtts://host"
+_LABEL = re.compile(r"\w(?:[\w-]*\w)?", re.ASCII)
+_LONGEST_HOST = 253
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +59,16 @@ def broker_address(
             machine without TLS and a password or certificate, unless `allow_insecure` says that
             this is meant.
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port or _PORTS[parts.scheme]
+        host = parts.hostname or ""
     except (KeyError, ValueError) as error:
-        raise BadInputError(f"{_shown(url)}: expected mqtt://host:port or mqtts://host") from error
-    if not parts.hostname or parts.path.strip("/") or parts.query:
-        raise BadInputError(f"{_shown(url)}: expected mqtt://host:port or mqtts://host")
+        raise BadInputError(f"{_shown(url)}: {_EXPECTED}") from error
+    if not _is_host(host) or parts.path.strip("/") or parts.query:
+        raise BadInputError(f"{_shown(url)}: {_EXPECTED}")
     address = BrokerAddress(
-        host=parts.hostname,
+        host=host,
         port=port,
         username=unquote(parts.username) if parts.username else os.environ.get(USERNAME_VARIABLE),
         password=unquote(parts.password) if parts.password else environment_password(),
@@ -74,6 +79,21 @@ def broker_address(
     if not allow_insecure:
         _check_secure(address)
     return address
+
+
+def _is_host(host: str) -> bool:
+    """Return whether a name could be a machine's, or is an address; nobody is asked."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    else:
+        return True
+    try:
+        labels = host.encode("idna").decode("ascii").removesuffix(".").split(".")
+    except UnicodeError:  # an empty label, or one of more than 63 characters
+        return False
+    return len(host) <= _LONGEST_HOST and all(_LABEL.fullmatch(label) for label in labels)
 
 
 def _shown(url: str) -> str:

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections import deque
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from labctl.documents import Room
@@ -17,6 +18,7 @@ from labctl.stream.ledger import LEDGER_NAME, Ledger
 from labctl.stream.outbox import Entry, Outbox, OutboxLimits
 from labctl.stream.publishing import Publishing
 from labctl.stream.recording import Recording, recorder_id_of, recording
+from labctl.stream.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 _GROUP_COMMIT_S = 0.005
 _LOOK_AGAIN_S = 1.0
+_RECORDER_FIRST_S = 5.0  # how long documents may wait for our own recorder to be there
 _FILES_S = 60.0  # how long the end may wait for Parquet files
 _ROOM = {
     Room.PLENTY: "",
@@ -70,6 +73,8 @@ class Courier:
         self._inbox: deque[Entry] = deque()
         self._is_woken = False
         self._recording: Recording | None = None
+        self._commands: CommandReader | None = None
+        self._services: list[Service] = []
         self._session_id = secrets.token_hex(8)
         self.announcer = Announcer(
             address, rig=rig, session_id=self._session_id, find_troubles=self._troubles
@@ -84,8 +89,9 @@ class Courier:
     def problem(self) -> str | None:
         """Why documents do not reach the store now; None while they do."""
         recorder_problem = self._recording.problem if self._recording else None
-        # The recorder's first: without it ours to record, the publisher has not even begun.
-        return recorder_problem or self._publishing.problem
+        faults = (f"{each.name}: {each.problem}" for each in self._services if each.problem)
+        # The recorder's first: where our own cannot record, the publisher has nothing to add.
+        return recorder_problem or self._publishing.problem or next(faults, None)
 
     @property
     def room(self) -> Room:
@@ -135,7 +141,7 @@ class Courier:
                 await self._recording.archive.write_missing()
 
     def check(self) -> None:
-        """Raise StreamError if something has failed for good."""
+        """Raise StreamError if the outbox has failed; what else fails costs time only."""
         if self.failure is not None:
             raise StreamError(str(self.failure)) from self.failure
 
@@ -152,11 +158,16 @@ class Courier:
         self._commit()
         return await self._publishing.drained(timeout_s)
 
+    async def waiting_of(self, run_id: str) -> int:
+        """Return how many documents of a run no recorder has confirmed yet."""
+        self._commit()
+        return self._outbox.pending_of(run_id)
+
     async def room_again(self) -> None:
         """Wait until there is plenty of room: recorders have taken enough, the disk has space.
 
         Raises:
-            StreamError: publisher or recorder has failed; nothing will make room any more.
+            StreamError: the outbox has failed.
         """
         while self._outbox.room is not Room.PLENTY:
             self.check()
@@ -169,7 +180,7 @@ class Courier:
         return self._outbox.last_seq(run_id)
 
     def _open(self, opened: ExitStack) -> None:
-        """Open outbox and store, make publisher and recorder."""
+        """Open outbox and store, make publisher, recorder and what else is at work."""
         self._outbox = opened.enter_context(
             closing(Outbox(self._outbox_path, rig=self._rig, limits=self._limits))
         )
@@ -179,13 +190,6 @@ class Courier:
             rig=self._rig,
             recorders=self._recorders,
             pace_s=self._pace_s,
-        )
-        self._commands = CommandReader(
-            opened.enter_context(closing(Ledger(self._outbox_path.with_name(LEDGER_NAME)))),
-            self._address,
-            rig=self._rig,
-            session_id=self._session_id,
-            handlers={},
         )
         if self._store_path is not None:
             self._recording = opened.enter_context(
@@ -197,43 +201,58 @@ class Courier:
                 )
             )
 
-    async def _carry(self) -> None:
-        """Publish and record until told to stop; a service that breaks is a failure to be told."""
-        services = asyncio.create_task(self._run_services())
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({services, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if services.done() and not services.cancelled():
-            error = services.exception()
-            self.failure = StreamError(f"publisher or recorder has failed: {error!r}")
-            _log.critical("publisher or recorder has failed", exc_info=error)
-            await stopping
-        services.cancel()
-        await asyncio.wait({services, stopping})
+        self._services = [
+            Service("commands", self._take_commands),
+            *(
+                Service(publisher.name, partial(self._publish, rig))
+                for rig, publisher in self._publishing.publishers.items()
+            ),
+            *([Service("recorder", self._recording.run)] if self._recording is not None else []),
+        ]
 
-    async def _run_services(self) -> None:
-        """Run recorders, publishers, and what speaks for the rig."""
+    async def _carry(self) -> None:
+        """Publish, record and speak for the rig until told to stop.
+
+        The announcer stands alone: that the rig is there is true whatever else breaks.
+        """
+        announcing = Service("announcer", self.announcer.run)
         async with asyncio.TaskGroup() as group:
-            if self._recording is not None:
-                group.create_task(self._recording.run())
-            for rig in self._publishing.publishers:
-                group.create_task(self._publish(rig))
-            group.create_task(self._commands.run())
-            group.create_task(self.announcer.run())
+            tasks = [group.create_task(each.run()) for each in (*self._services, announcing)]
+            await self._stopping.wait()
+            for task in tasks:
+                task.cancel()
 
     async def _publish(self, rig: str) -> None:
-        """Publish what waits of a rig; our own recorder begins first, so that it misses nothing."""
+        """Publish what waits of a rig; our own recorder may begin first, so as to miss nothing.
+
+        But not for long: others record, too, and look on.
+        """
         if self._recording is not None:
-            await self._recording.recorders[rig].ready.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RECORDER_FIRST_S):
+                    await self._recording.recorders[rig].ready.wait()
         await self._publishing.publishers[rig].run()
+
+    async def _take_commands(self) -> None:
+        """Take commands, which needs a ledger: where there is no room for one none is taken."""
+        with closing(Ledger(self._outbox_path.with_name(LEDGER_NAME))) as ledger:
+            self._commands = CommandReader(
+                ledger, self._address, rig=self._rig, session_id=self._session_id, handlers={}
+            )
+            try:
+                await self._commands.run()
+            finally:
+                self._commands = None
 
     def _troubles(self) -> dict[str, str]:
         """Return what is wrong now, by whom it concerns."""
         problems = {
             "recorder": self._recording and self._recording.problem,
             **self._publishing.problems(),
-            "commands": self._commands.problem,
+            "commands": self._commands and self._commands.problem,
             "documents": self.failure and str(self.failure),
             "outbox": _ROOM[self.room],
+            **{each.name: each.problem for each in self._services if each.problem},
         }
         return {subject: problem for subject, problem in problems.items() if problem}
 
@@ -247,7 +266,7 @@ class Courier:
             self._commit()
 
     def _commit(self) -> None:
-        """Put everything handed over so far into the outbox."""
+        """Put everything handed over so far into the outbox, which alone decides what is kept."""
         # Before the queue is emptied: who appends from here on wakes the loop again.
         self._is_woken = False
         entries = [self._inbox.popleft() for _ in range(len(self._inbox))]

@@ -7,8 +7,10 @@ another loop, which may be a virtual one; each wait for the real world holds tha
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from labctl.cancellation import to_the_end
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
 
 _CAPACITY = 1000
 """How many documents may wait for the disk before `put` waits too."""
@@ -119,9 +123,7 @@ class Link:
             started.result()
             self._courier = self._on_thread = courier
             # Only now: the outbox is ours, so the file is, too.
-            where = Whereabouts(self._rig, address)
-            is_ours = self._broker is not None
-            write_whereabouts(self._outbox_path.parent, where, with_credentials=is_ours)
+            self._tell_where(address)
         except BaseException:
             self._abandon()
             raise
@@ -218,6 +220,10 @@ class Link:
         """
         return await self._on_courier(Courier.drain, timeout_s)
 
+    async def waiting_of(self, run_id: str) -> int:
+        """Return how many documents of a run are not recorded yet."""
+        return await self._on_courier(Courier.waiting_of, run_id)
+
     @property
     def trouble(self) -> str:
         """What has been wrong for more than a second, in words as in the rig's status; "" if none.
@@ -238,6 +244,15 @@ class Link:
         """Return the highest seq of a run that was ever put here, -1 for none: where to resume."""
         return await self._on_courier(Courier.last_seq, run_id)
 
+    def _tell_where(self, address: BrokerAddress) -> None:
+        """Write down where the broker is; a disk that cannot take that may need emptying by us."""
+        where = Whereabouts(self._rig, address)
+        is_ours = self._broker is not None
+        try:
+            write_whereabouts(self._outbox_path.parent, where, with_credentials=is_ours)
+        except OSError as error:
+            _log.warning("nobody can look on from this data folder: %s", error)
+
     def _start_broker(self) -> BrokerAddress:
         # Only here: amqtt takes 0.3 s to import, and a rig with its own broker never needs it.
         from labctl.stream.broker import EmbeddedBroker
@@ -254,7 +269,8 @@ class Link:
         """Take no more documents and let the MQTT thread come to its end; return who is on it."""
         courier, self._courier = self._courier, None
         if courier is not None:
-            remove_whereabouts(self._outbox_path.parent)
+            with suppress(OSError):
+                remove_whereabouts(self._outbox_path.parent)
             courier.stop()
         return courier
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import socket
 import ssl
@@ -125,6 +126,7 @@ class _Client(aiomqtt.Client):
         self._client.manual_ack_set(on=True)
         self._client.on_log = self._note_complaint
         self._complaint = ""
+        self._last_answer_s = -math.inf
         self._answers: dict[int, asyncio.Future[ReasonCode]] = {}
 
     async def __aenter__(self) -> Self:
@@ -166,12 +168,19 @@ class _Client(aiomqtt.Client):
             return None
         answer = self._answers[info.mid] = self._loop.create_future()
         try:
-            async with asyncio.timeout(self.timeout):
-                return await answer
-        except TimeoutError:
-            raise aiomqtt.MqttError("no answer to a publish") from None
+            return await self._in_time(answer)
         finally:
             del self._answers[info.mid]
+
+    async def _in_time(self, answer: asyncio.Future[ReasonCode]) -> ReasonCode:
+        """Wait for an answer for as long as any come: on a slow line messages queue for long."""
+        begun_s = self._loop.time()
+        while not answer.done():
+            left_s = max(begun_s, self._last_answer_s) + self.timeout - self._loop.time()
+            if left_s <= 0:
+                raise aiomqtt.MqttError("no answer to a publish")
+            await asyncio.wait({answer}, timeout=left_s)
+        return answer.result()
 
     def acknowledge(self, number: int, qos: int) -> None:
         self._client.ack(number, qos)
@@ -179,6 +188,7 @@ class _Client(aiomqtt.Client):
     def _on_publish(
         self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Any
     ) -> None:
+        self._last_answer_s = self._loop.time()
         answer = self._answers.get(mid)
         if answer is not None and not answer.done():
             answer.set_result(reason_code)

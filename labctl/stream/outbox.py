@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from labctl.documents import Kind, Room, check, decode, encode
 from labctl.errors import DocumentError, StreamError
 from labctl.store.database import Database
-from labctl.stream.reserve import Reserve
+from labctl.stream.reserve import Reserve, reserved_bytes
 from labctl.stream.topics import is_topic_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
+    from labctl.config import OutboxConfig
     from labctl.documents import Document
 
 _log = logging.getLogger(__name__)
@@ -105,6 +106,20 @@ class OutboxLimits:
     ceiling_bytes: float = 4e9
     reserve_bytes: int = 0
 
+    @classmethod
+    def of(cls, config: OutboxConfig) -> OutboxLimits:
+        """Return what the section `[outbox]` of a rig file allows."""
+        return cls(ceiling_bytes=config.ceiling, reserve_bytes=int(config.reserve))
+
+
+def limits_of(path: Path) -> OutboxLimits:
+    """Return the limits of an outbox whose rig file is not at hand: the reserve that is there."""
+    return OutboxLimits(reserve_bytes=reserved_bytes(_reserve_path(path)))
+
+
+def _reserve_path(path: Path) -> Path:
+    return path.with_suffix(".reserve")
+
 
 class Outbox:
     """Documents in wait of a recorder; used from the thread that made it.
@@ -123,7 +138,8 @@ class Outbox:
         self.path = path
         self._rig = rig
         self._limits = limits or OutboxLimits()
-        self._reserve = Reserve(path.with_suffix(".reserve"), self._limits.reserve_bytes)
+        self._reserve = Reserve(_reserve_path(path), self._limits.reserve_bytes)
+        self._compacting_problem = ""
         self._database = Database(
             path, "outbox", error=StreamError, kinds={"SQLITE_FULL": DiskFullError}, timeout_s=0
         )
@@ -158,11 +174,15 @@ class Outbox:
 
     def _compact(self) -> None:
         """Shrink the file; where the disk has no room for that, later will do."""
+        problem = ""
         try:
             with self._database.errors():
                 self._connection.execute("VACUUM")
         except StreamError as error:
-            _log.warning("the outbox cannot be compacted now: %s", error)
+            problem = str(error)
+        if problem and problem != self._compacting_problem:
+            _log.warning("the outbox cannot be compacted now: %s", problem)
+        self._compacting_problem = problem
 
     def unacknowledged(self, run_id: str, *, after_seq: int) -> Generator[Entry]:
         """Give the entries of a run that come after a seq, in order, each read when asked for.
@@ -187,6 +207,11 @@ class Outbox:
     def pending(self) -> int:
         """Return how many documents wait for a recorder."""
         return self._n_pending
+
+    def pending_of(self, run_id: str) -> int:
+        """Return how many documents of a run wait for a recorder."""
+        rows = self._database.rows("SELECT count(*) FROM document WHERE run_id = ?", (run_id,))
+        return int(rows[0][0])
 
     def runs_pending(self, rig: str | None = None) -> list[str]:
         """Return the runs of a rig, ours by default, that have documents waiting; oldest first."""

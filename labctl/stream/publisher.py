@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import orjson
 
@@ -21,6 +21,7 @@ from labctl.stream.permissions import publisher_needs
 from labctl.stream.reconnect import Reconnector
 from labctl.stream.topics import ANY, document_topic, resend_topic, rig_and_run, watermark_topic
 from labctl.stream.transfer import PACE_S, Transfer, next_message
+from labctl.stream.under_way import UnderWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -35,6 +36,18 @@ _UNCONFIRMED_S = 30.0
 """For how long, in real time, nobody may confirm what is sent before that is a trouble."""
 
 _MAX_WATERMARKS = 100
+_MAX_NAME = 200
+_MAX_SEQ = 2**53
+_MAX_LOSSES = 100
+_NONSENSE = ("", -2)
+
+
+class _Message(NamedTuple):
+    """Documents of one run that travel together."""
+
+    run_id: str
+    payload: bytes
+    last_seq: int
 
 
 class Publisher:
@@ -66,6 +79,8 @@ class Publisher:
         self._recorders = recorders
         self._pace_s = pace_s
         self._transfers: dict[str, Transfer] = {}
+        self._under_way = UnderWay()
+        self._last_run_id = ""
         self._paced_until_s: float | None = None
         self._forgetting_problem: str | None = None
         self._forget_again_at_s: float | None = None
@@ -104,28 +119,59 @@ class Publisher:
 
     async def _send(self, connection: Connection) -> None:
         """Send whatever may be sent; then wait for documents, watermarks or too long a silence."""
-        async with asyncio.TaskGroup() as under_way:
+        self._under_way.clear()
+        async with asyncio.TaskGroup() as group:
             while True:
                 self._has_work.clear()
                 self._forget_again()
                 self._paced_until_s = None
                 run_ids = self._outbox.runs_pending(self._rig)
-                messages = [self._next_message(run_id) for run_id in run_ids]
+                messages = self._next_messages(run_ids)
                 self._look_for_confirmation(run_ids)
-                for topic, payload in filter(None, messages):
-                    under_way.create_task(connection.publish(topic, payload))
-                if any(messages):
+                for message in messages:
+                    group.create_task(self._carry(connection, message))
+                if messages:
                     await asyncio.sleep(0)
                     continue
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(self._next_wake_s(run_ids)):
                         await self._has_work.wait()
 
-    def _next_message(self, run_id: str) -> tuple[str, bytes] | None:
-        """Return topic and payload of the next message of a run; None if none may go now."""
+    def _next_messages(self, run_ids: Sequence[str]) -> list[_Message]:
+        """Return a message of each run that may send one, as long as there is room for them.
+
+        Where there is not, the runs take turns: who waits must not hold up who measures.
+        """
+        messages: list[_Message] = []
+        begin = run_ids.index(self._last_run_id) + 1 if self._last_run_id in run_ids else 0
+        for run_id in (*run_ids[begin:], *run_ids[:begin]):
+            if not self._under_way.has_room:
+                break
+            message = self._next_message(run_id)
+            if message is not None:
+                self._under_way.set_out(run_id, len(message.payload))
+                self._last_run_id = run_id
+                messages.append(message)
+        return messages
+
+    async def _carry(self, connection: Connection, message: _Message) -> None:
+        """Bring a message to the broker."""
+        run_id, payload, last_seq = message
+        await connection.publish(document_topic(self._rig, run_id), payload)
+        now_s = asyncio.get_running_loop().time()
+        transfer = self._transfers[run_id]
+        # Else nobody waits for this: at an instrument's pace it would wake the sender in vain.
+        if not self._under_way.has_room or _is_due(transfer.resend_at_s, now_s):
+            self._has_work.set()
+        self._under_way.arrive(run_id, len(payload))
+        transfer.message_taken(last_seq, now_s)
+
+    def _next_message(self, run_id: str) -> _Message | None:
+        """Return the next message of a run; None if none may go now."""
         transfer = self._transfer(run_id)
         now_s = asyncio.get_running_loop().time()
-        transfer.rewind_after_silence(now_s)
+        if run_id not in self._under_way:  # else the line is slow, and nobody silent
+            transfer.rewind_after_silence(now_s)
         if not transfer.has_room:
             return None
         with closing(self._outbox.unacknowledged(run_id, after_seq=transfer.sent_seq)) as waiting:
@@ -138,7 +184,8 @@ class Publisher:
             return None
         # Noted first: the watermark may come back before the broker's acknowledgement does.
         transfer.message_sent(entries[-1].seq, now_s)
-        return document_topic(self._rig, run_id), b"\n".join(entry.line for entry in entries)
+        payload = b"\n".join(entry.line for entry in entries)
+        return _Message(run_id, payload, entries[-1].seq)
 
     async def _listen(self, connection: Connection) -> None:
         """Take watermarks; forget what they cover."""
@@ -208,9 +255,10 @@ class Publisher:
             f"run {run_id}: recorder {recorder_id} lacks some of documents {after_seq + 1} to"
             f" {forgotten}, which are in the outbox no longer"
         )
-        if (run_id, recorder_id) not in self._losses:
+        is_new = (run_id, recorder_id) not in self._losses
+        if is_new and len(self._losses) < _MAX_LOSSES:  # anybody may ask, under any name
             _log.warning("%s: %s", self.name, problem)
-        self._losses[run_id, recorder_id] = problem
+            self._losses[run_id, recorder_id] = problem
         return document_topic(rig, run_id), forgotten_line(run_id, forgotten)
 
     def _transfer(self, run_id: str) -> Transfer:
@@ -220,7 +268,7 @@ class Publisher:
     def _look_for_confirmation(self, run_ids: Sequence[str]) -> None:
         """Note, and log once, that what is sent has been confirmed by nobody for too long."""
         now_s = asyncio.get_running_loop().time()
-        transfers = [self._transfers[run_id] for run_id in run_ids]
+        transfers = [self._transfer(run_id) for run_id in run_ids]
         late = [each for each in transfers if now_s >= _unconfirmed_until_s(each)]
         problem = _said_of(late) if late else None
         if problem is not None and self._confirmation_problem is None:
@@ -230,11 +278,25 @@ class Publisher:
         self._confirmation_problem = problem
 
     def _next_wake_s(self, run_ids: Sequence[str]) -> float | None:
-        """Return when a held-back message may go, or the first silence will have been too long."""
-        transfers = [self._transfers[run_id] for run_id in run_ids]
-        times = [transfer.resend_at_s for transfer in transfers]
-        times += [self._paced_until_s, self._forget_again_at_s]
+        """Return when a held-back message may go, or the first silence will have been too long.
+
+        What waits for the broker to take messages is woken by that.
+        """
+        now_s = asyncio.get_running_loop().time()
+        times = [self._forget_again_at_s]
+        if self._under_way.has_room:
+            times.append(self._paced_until_s)
+            resends = [(run_id, self._transfer(run_id).resend_at_s) for run_id in run_ids]
+            times += [
+                time_s
+                for run_id, time_s in resends
+                if run_id not in self._under_way or not _is_due(time_s, now_s)
+            ]
         return min((time_s for time_s in times if time_s is not None), default=None)
+
+
+def _is_due(time_s: float | None, now_s: float) -> bool:
+    return time_s is not None and now_s >= time_s
 
 
 def _unconfirmed_until_s(transfer: Transfer) -> float:
@@ -251,10 +313,16 @@ def _said_of(late: Sequence[Transfer]) -> str:
 
 
 def _said(payload: bytes, name: str) -> tuple[str, int]:
-    """Return the recorder and the seq that a message names; -2 for one that makes no sense."""
+    """Return the recorder and the seq that a message names; -2 for one that makes no sense.
+
+    Anybody may have published it: nothing is made of what has not the type and size expected.
+    """
     try:
         check_seal(payload)
         body = orjson.loads(payload)
-        return str(body["recorder_id"]), int(body[name])
-    except (ValueError, KeyError, TypeError, OverflowError):
-        return "", -2
+        recorder_id, seq = body["recorder_id"], body[name]
+    except (ValueError, KeyError, TypeError):
+        return _NONSENSE
+    is_named = isinstance(recorder_id, str) and 0 < len(recorder_id) <= _MAX_NAME
+    is_seq = type(seq) is int and -1 <= seq <= _MAX_SEQ  # a bool is an int, too
+    return (recorder_id, seq) if is_named and is_seq else _NONSENSE

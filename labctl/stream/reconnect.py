@@ -86,7 +86,7 @@ class Reconnector:
                 await session(connection)
         # Also a store or an outbox that fails, on a full disk say: told, and tried again.
         except* (StreamError, StoreError) as group:
-            self._report(_said_by(_leaves(group)))
+            self._report(_said_by(leaves(group)))
 
     async def _prove_beforehand(self) -> None:
         """Prove permissions on a connection of their own, where ours brings back what was kept.
@@ -118,9 +118,8 @@ def _said_by(errors: Iterable[BaseException]) -> str:
     return "; ".join(said if n == 1 else f"{said} ({n} times)" for said, n in counts.items())
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """Return the errors in a group of groups."""
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found
+def leaves(error: BaseException) -> list[BaseException]:
+    """Return the errors in a group of groups; of an error that is none, that error."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for each in error.exceptions for leaf in leaves(each)]

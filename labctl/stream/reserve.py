@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 _CHUNK = bytes(1 << 20)
 
 
+def reserved_bytes(path: Path) -> int:
+    """Return how much a reserve's file holds; 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 class Reserve:
     """A file of so many bytes, really taken from the disk; with 0 bytes there is none."""
 
@@ -25,8 +33,8 @@ class Reserve:
 
     @property
     def is_there(self) -> bool:
-        """Whether the space is set aside."""
-        return self._n_bytes == 0 or self._path.exists()
+        """Whether the space is set aside; a smaller file is what another rig file asked for."""
+        return self._n_bytes == 0 or reserved_bytes(self._path) >= self._n_bytes
 
     def take(self) -> bool:
         """Set the space aside if it is not yet; return whether it is now.
@@ -40,15 +48,20 @@ class Reserve:
                 return False
             self._write()
         except OSError:
-            self._path.unlink(missing_ok=True)
+            self._remove()
             return False
         return True
 
     def give_up(self) -> bool:
         """Give the space back to the disk; return whether there was any."""
-        if self._n_bytes == 0 or not self._path.exists():
+        return self._n_bytes > 0 and self._path.exists() and self._remove()
+
+    def _remove(self) -> bool:
+        """Remove the file; return whether that could be."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError:
             return False
-        self._path.unlink()
         return True
 
     def _write(self) -> None:

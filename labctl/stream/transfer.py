@@ -1,10 +1,11 @@
 """How far one run has got on its way to the recorders: what to send next, what to send again.
 
 No I/O, and time is an argument. Messages go out one behind the other until a window of them waits
-for the watermark. If it stands still for 3 s, something is lost or nobody listens: all that it
-does not cover is sent again, one message at first, twice as many with each sign of life. A message
-that is not full waits until 15 ms after the last one: at an instrument's pace each document goes
-at once and alone, a flood of them in bundles, whose cost is per message.
+for the watermark. If it stands still for 3 s after the broker has the first of them, something is
+lost or nobody listens: all that it does not cover is sent again, one message at first, twice as
+many with each sign of life. A message that is not full waits until 15 ms after the last one: at an
+instrument's pace each document goes at once and alone, a flood of them in bundles, whose cost is
+per message.
 """
 
 from __future__ import annotations
@@ -85,13 +86,19 @@ class Transfer:
         if self._unconfirmed_since_s is None:
             self._unconfirmed_since_s = now_s
 
+    def message_taken(self, last_seq: int, now_s: float) -> None:
+        """Note that the broker has a message: of the first one that waits, silence counts anew."""
+        if self._in_flight and self._in_flight[0] == last_seq:
+            self._waiting_since_s = now_s
+
     def committed(self, recorder_id: str, seq: int, now_s: float) -> bool:
         """Note a recorder's watermark; return whether the outbox may forget more than before.
 
         A watermark counts only up to what was sent: nobody can have stored the rest.
         """
-        if self._is_anybody or recorder_id in self._committed:
-            self._committed[recorder_id] = max(seq, self._committed.get(recorder_id, -1))
+        name = "" if self._is_anybody else recorder_id
+        if self._is_anybody or name in self._committed:
+            self._committed[name] = max(seq, self._committed.get(name, -1))
         known = self._committed.values() or (-1,)
         reached = min(max(known) if self._is_anybody else min(known), self._highest_sent)
         if reached <= self.watermark:

@@ -30,7 +30,11 @@ class Whereabouts(NamedTuple):
 
 
 def write_whereabouts(folder: Path, where: Whereabouts, *, with_credentials: bool) -> None:
-    """Write the file, readable by its owner only, in one go."""
+    """Write the file, readable by its owner only, in one go.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
     known = where.address if with_credentials else None
     body = {
         "rig": where.rig,
@@ -42,9 +46,13 @@ def write_whereabouts(folder: Path, where: Whereabouts, *, with_credentials: boo
     part.unlink(missing_ok=True)
     # The mode counts from the file's first moment on; Windows leaves it to the folder's rights.
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(orjson.dumps(body))
-    part.replace(folder / BROKER_FILE)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(orjson.dumps(body))
+        part.replace(folder / BROKER_FILE)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def remove_whereabouts(folder: Path) -> None:

@@ -17,7 +17,7 @@ from labctl.errors import AnalysisError
 from labctl.instruments.capabilities import CanEis
 from labctl.quantities import DurationS, FrequencyHz
 from labctl.run.protocol import PlannedStep, Protocol, step
-from labctl_protocols.held_temperature import HeldTemperature
+from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
 from labctl_protocols.spectra import SpectrumParameters, usable
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from labctl.run.run import Measurement, Run
 
 
-class CompositionSeriesParameters(SpectrumParameters, HeldTemperature):
+class CompositionSeriesParameters(SpectrumParameters, OneTemperatureParameters):
     """Parameters of `composition_series`.
 
     Attributes:
@@ -45,7 +45,7 @@ def _keys(number: int) -> tuple[str, str]:
 
 def plan(parameters: CompositionSeriesParameters, _: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `composition_series` will take."""
-    steps = parameters.settle_steps()
+    steps = planned_settle(parameters)
     for number in range(parameters.n_repeats):
         pause_key, eis_key = _keys(number)
         if number and parameters.pause:
@@ -58,7 +58,7 @@ def plan(parameters: CompositionSeriesParameters, _: SampleConfig) -> list[Plann
 
 async def composition_series(run: Run, parameters: CompositionSeriesParameters) -> None:
     """Measure and fit the spectra, and record what they say together."""
-    await parameters.reach(run)
+    await settle(run, parameters)
     found: list[Conductivity] = []
     for number in range(parameters.n_repeats):
         pause_key, eis_key = _keys(number)

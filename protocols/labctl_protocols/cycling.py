@@ -25,7 +25,7 @@ from labctl_protocols.half_cycles import (
     nominal_capacity_c,
     take_half_cycle,
 )
-from labctl_protocols.held_temperature import HeldTemperature
+from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
 from labctl_protocols.potential_window import PotentialWindow
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Rate(CurrentParameters):
     n_cycles: int = Field(default=1, ge=1, le=_MOST_CYCLES)
 
 
-class CyclingParameters(PotentialWindow, HeldTemperature):
+class CyclingParameters(PotentialWindow, OneTemperatureParameters):
     """Parameters of `cycling`.
 
     Attributes:
@@ -100,7 +100,7 @@ class CyclingParameters(PotentialWindow, HeldTemperature):
 
 def plan(parameters: CyclingParameters, sample: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `cycling` will take."""
-    steps = parameters.settle_steps()
+    steps = planned_settle(parameters)
     resting = parameters.resting()
     for number, settings in parameters.cycles(sample):
         key = f"c{number:04d}"
@@ -113,7 +113,7 @@ def plan(parameters: CyclingParameters, sample: SampleConfig) -> list[PlannedSte
 
 async def cycling(run: Run, parameters: CyclingParameters) -> None:
     """Take every cycle and record its capacities, efficiencies and retention."""
-    await parameters.reach(run)
+    await settle(run, parameters)
     reference: Cycle | None = None
     for number, settings in parameters.cycles(run.sample):
         cycle = await take_cycle(run, number, settings, parameters, reference)

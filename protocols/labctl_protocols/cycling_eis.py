@@ -26,7 +26,7 @@ from labctl_protocols.half_cycles import (
     nominal_capacity_c,
     summary,
 )
-from labctl_protocols.held_temperature import HeldTemperature
+from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
 from labctl_protocols.potential_window import PotentialWindow
 from labctl_protocols.spectra import SpectrumParameters, measure_at_rest, processes
 
@@ -39,7 +39,9 @@ _LONGEST_S = 200 * 3600.0
 _SPARE = 2.0
 
 
-class CyclingEisParameters(CurrentParameters, PotentialWindow, SpectrumParameters, HeldTemperature):
+class CyclingEisParameters(
+    CurrentParameters, PotentialWindow, SpectrumParameters, OneTemperatureParameters
+):
     """Parameters of `cycling_eis`.
 
     Attributes:
@@ -112,7 +114,7 @@ class CyclingEisParameters(CurrentParameters, PotentialWindow, SpectrumParameter
 
 def plan(parameters: CyclingEisParameters, sample: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `cycling_eis` may take; the first piece of each half for sure."""
-    steps = parameters.settle_steps()
+    steps = planned_settle(parameters)
     for place in _places(parameters, sample):
         steps += _piece_steps(place, parameters, sample)
     return steps
@@ -155,7 +157,7 @@ def _piece_steps(
 
 async def cycling_eis(run: Run, parameters: CyclingEisParameters) -> None:
     """Cycle with a spectrum at every interruption; record processes and capacities."""
-    await parameters.reach(run)
+    await settle(run, parameters)
     balance = _Balance(run.sample.nominal_capacity)
     reference: Cycle | None = None
     for number in range(1, parameters.n_cycles + 1):

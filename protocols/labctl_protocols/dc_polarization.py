@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _AT_REST_V = 0.05  # of a symmetric cell; more is a cell that still discharges
 _STEADY_K = 0.5  # at 0.5 eV a conductivity moves by 3 % within
 _FEWEST_POINTS = 36  # of a hold, so that its last third has a drift
+_LINE = ("conductance_s", "u_conductance_s", "intercept_a", "u_intercept_a", "reduced_chi2")
 _ZERO_START, _ZERO_END = "zero-start/hold", "zero-end/hold"
 
 
@@ -264,8 +265,15 @@ async def _record_result(
         nothing = {"is_bound": True, "reason": str(error), "warnings": warnings}
         await run.record("electronic_conductivity", {**about, **nothing})
         return
-    data = {**about, **found.model_dump(mode="json"), "warnings": [*warnings, *found.warnings]}
+    data = {**about, **_result_data(found), "warnings": [*warnings, *found.warnings]}
     await run.record("electronic_conductivity", data)
+
+
+def _result_data(found: ElectronicConductivity) -> dict[str, Any]:
+    """Return the result first, and the line that it comes from as a part of its own."""
+    data = found.model_dump(mode="json")
+    line = {name: data.pop(name) for name in _LINE}
+    return {**data, "line": line}
 
 
 PROTOCOL = Protocol(

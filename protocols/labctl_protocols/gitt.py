@@ -18,7 +18,7 @@ from labctl.analysis.gitt import coulombic_efficiency
 from labctl.errors import BadInputError
 from labctl.instruments.capabilities import CanCp, CanOcp
 from labctl.run.protocol import PlannedStep, Protocol, step
-from labctl_protocols.held_temperature import HeldTemperature
+from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
 from labctl_protocols.titration import (
     Direction,
     Mode,
@@ -42,7 +42,7 @@ _BRANCHES: dict[str, tuple[Direction, ...]] = {
 }
 
 
-class GittParameters(TitrationParameters, HeldTemperature):
+class GittParameters(TitrationParameters, OneTemperatureParameters):
     """Parameters of `gitt`, besides those of its pulses and rests and of a temperature to hold.
 
     Attributes:
@@ -96,7 +96,7 @@ def place_of(direction: Direction, number: int) -> str:
 
 def plan(parameters: GittParameters, sample: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `gitt` may take; how many pulses a branch needs only shows later."""
-    steps = parameters.settle_steps()
+    steps = planned_settle(parameters)
     for index, direction in enumerate(parameters.directions()):
         if parameters.rests_before(index):
             steps.append(step(f"{direction}/rest", parameters.rest()))
@@ -108,7 +108,7 @@ def plan(parameters: GittParameters, sample: SampleConfig) -> list[PlannedStep]:
 
 async def gitt(run: Run, parameters: GittParameters) -> None:
     """Titrate the cell branch by branch, and say what came of each pulse and of the whole."""
-    await parameters.reach(run)
+    await settle(run, parameters)
     titration = Titration(run, parameters)
     for index, direction in enumerate(parameters.directions()):
         if parameters.rests_before(index):

@@ -14,6 +14,7 @@ from pydantic import Field
 from labctl.run.protocol import PlannedStep, Protocol
 from labctl_protocols import cycling
 from labctl_protocols.cycling import CyclingParameters, Rate
+from labctl_protocols.one_temperature import settle
 
 if TYPE_CHECKING:
     from labctl.analysis.cycling import Cycle
@@ -51,7 +52,7 @@ def plan(parameters: RateCapabilityParameters, sample: SampleConfig) -> list[Pla
 async def rate_capability(run: Run, parameters: RateCapabilityParameters) -> None:
     """Cycle at every rate and record the capacity that each one leaves."""
     cycles_of = parameters.as_cycling()
-    await cycles_of.reach(run)
+    await settle(run, cycles_of)
     taken: list[Cycle] = []
     for number, settings in cycles_of.cycles(run.sample):
         reference = taken[0] if taken else None

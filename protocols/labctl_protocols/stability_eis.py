@@ -20,7 +20,7 @@ from labctl.instruments.capabilities import CanEis, CanOcp
 from labctl.instruments.techniques import Ocp
 from labctl.quantities import DurationS
 from labctl.run.protocol import PlannedStep, Protocol, step
-from labctl_protocols.held_temperature import HeldTemperature
+from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
 from labctl_protocols.spectra import (
     SpectrumParameters,
     measure_at_rest,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _WHOLE = 1e-9
 
 
-class StabilityEisParameters(SpectrumParameters, HeldTemperature):
+class StabilityEisParameters(SpectrumParameters, OneTemperatureParameters):
     """Parameters of `stability_eis`.
 
     Attributes:
@@ -77,7 +77,7 @@ class StabilityEisParameters(SpectrumParameters, HeldTemperature):
 
 def plan(parameters: StabilityEisParameters, _: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `stability_eis` will take."""
-    steps = parameters.settle_steps()
+    steps = planned_settle(parameters)
     for number in range(parameters.n_spectra):
         rest = parameters.first_rest() if number == 0 else parameters.resting()
         steps += [
@@ -99,7 +99,7 @@ class _Series:
 
 async def stability_eis(run: Run, parameters: StabilityEisParameters) -> None:
     """Measure spectra of the resting cell and record how each one differs from the first."""
-    await parameters.reach(run)
+    await settle(run, parameters)
     series = _Series()
     for number in range(parameters.n_spectra):
         rest = parameters.first_rest()

@@ -147,7 +147,7 @@ def _about_rest(rest: Measurement, change_v: float) -> tuple[str, ...]:
     moved_v = float(np.ptp(potential_v[late]))
     if rest.ended_by or moved_v <= change_v:
         return ()
-    return (f"not at rest: the potential moved by {format_si(moved_v, 'V', 2)} in its last 10 min",)
+    return (f"not at rest: the potential moved by {format_si(moved_v, 'V', 3)} in its last 10 min",)
 
 
 def electrode_area_m2(sample: SampleConfig) -> float | None:
@@ -196,4 +196,6 @@ async def record_sweep(
     early = (f"ended early: {measurement.ended_by}",) if measurement.ended_by else ()
     said += [*found.warnings, *early]
     await run.record("sweep", {**where, **found.model_dump(mode="json"), "warnings": said})
+    for onset in found.onsets:
+        await run.record("onset", {**about, **onset.model_dump(mode="json")})
     return sweep, found

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 STALE_K = 0.002  # 0.01 percent of a resistance at 0.5 eV
 LONGEST_S = 3600.0
 LARGEST_STEP = 0.005  # of the state of charge, in one response
-SIDE_REACTION_ERROR = 2e-5  # share of the capacity: a change that one response may ignore
+SIDE_REACTION_CHANGE = 1e-3  # of the current: by how much it may change in one response
+SIDE_REACTION_ERROR = 2e-5  # likewise, the change times the duration, of the capacity
 SIDE_REACTION_S = 0.5  # and for how long it is taken as constant however it changes
 NEGLIGIBLE = 1e-9  # share of the capacity: a side reaction that hardly lowers the potential
 CURVE_ERROR_V = 1e-6
@@ -165,9 +166,13 @@ class HeldCurrentResponse:
             return end_s
         while True:
             self._take_side(self._side_in_middle(end_s))
-            change_a = laws.side_reaction_a(self.potential_v(end_s))
-            change_a -= laws.side_reaction_a(self.potential_v(0.0))
-            if abs(change_a) * end_s < SIDE_REACTION_ERROR * capacity_c or end_s < SIDE_REACTION_S:
+            first_a = laws.side_reaction_a(self.potential_v(0.0))
+            change_a = abs(laws.side_reaction_a(self.potential_v(end_s)) - first_a)
+            most_a = SIDE_REACTION_CHANGE * max(abs(self._current_a), first_a)
+            if self._current_a == 0.0 or change_a * end_s < NEGLIGIBLE * capacity_c:
+                most_a = math.inf
+            is_small = change_a * end_s < SIDE_REACTION_ERROR * capacity_c and change_a < most_a
+            if is_small or end_s < SIDE_REACTION_S:
                 return end_s
             end_s *= 0.5
 

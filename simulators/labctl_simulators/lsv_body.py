@@ -25,7 +25,7 @@ LONGEST_S = 3600.0
 SHORTEST_S = 1e-7
 LARGEST_PASSIVATION = 0.002  # of the surface, in one response
 CURRENT_ERROR = 1e-3  # of the current: by how much the reactions may bend away
-SLOPE_STEP = 0.02  # slopes this much alike, in ln, share their normal modes
+SLOPE_STEP = 0.002  # slopes this much alike, in ln, share their normal modes
 
 
 class LsvResponse:

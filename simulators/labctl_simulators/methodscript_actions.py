@@ -99,6 +99,12 @@ class Actions:
             ),
             "set_pgstat_mode": lambda command: potentiostat.set_mode(self._number(command, 0)),
             "set_pgstat_chan": self._set_channel,
+            "mux_config": lambda command: potentiostat.configure_multiplexer(
+                self._number(command, 0)
+            ),
+            "mux_set_channel": lambda command: potentiostat.connect_input(
+                self._number(command, 0), self._now_s()
+            ),
             "set_range": self._set_range,
             "set_range_minmax": self._set_range_minmax,
             "set_autoranging": self._set_autoranging,

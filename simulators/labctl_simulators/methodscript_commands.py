@@ -90,6 +90,8 @@ SIGNATURES: dict[str, Signature] = {
     "timer_get": Signature(64, (_V,)),
     "set_range": Signature(65, (_T, _N)),
     "set_range_minmax": Signature(66, (_T, _N, _N), error_in_loop=ErrorCode.POTENTIAL_SET_IN_LOOP),
+    "mux_config": Signature(81, (_N, _N)),
+    "mux_set_channel": Signature(83, (_N,)),
     "set_acquisition_frac_autoadjust": Signature(91, (_N,)),
     "meas_loop_lsv": _measurement(23, 0x0000, 2, 4, _DC_OPTIONS),
     "meas_loop_cv": _measurement(24, 0x0005, 2, 5, {"nscans": (_N,), **_DC_OPTIONS}),

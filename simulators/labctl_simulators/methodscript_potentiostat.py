@@ -2,8 +2,9 @@
 
 Sources: PalmSens device limits and range tables. Inference: the noise figures, the converters'
 resolution, the compliance (about 8 V, the vendor's brochure), that a potential beyond 6 V reads as
-6 V with the status "overload", and that a direct current too large for its range is read again at
-once in the next one, since the instrument samples much faster than it sends.
+6 V with the status "overload", that a direct current too large for its range is read again at
+once in the next one, since the instrument samples much faster than it sends, the errors of a
+multiplexer, and that its first input is connected until a script selects one.
 """
 
 import math
@@ -36,6 +37,8 @@ MAX_FREQUENCY_HZ = 200e3
 MAX_AMPLITUDE_V = 0.9
 RESOLUTION_V = 2 * MAX_POTENTIAL_V / 2**16  # of what is applied: 183 uV
 
+N_MULTIPLEXER_INPUTS = {1: 8, 2: 16, 3: 8}  # MUX8, MUX16, MUX8-R2
+
 MODE_OFF = 0
 MODE_LOW_SPEED = 2
 MODE_HIGH_SPEED = 3
@@ -52,7 +55,7 @@ class Potentiostat:
     """What a script acts on: it has settings and a cell, and no notion of scripts.
 
     Args:
-        cell: what the leads are connected to.
+        cells: what the leads can be connected to: one cell, or one at each input of a multiplexer.
         noise_fraction: rms error of an impedance relative to itself.
         rng: where all noise comes from.
         faults: `overload` makes every current appear too large.
@@ -67,13 +70,12 @@ class Potentiostat:
 
     def __init__(
         self,
-        cell: MeasuredCell,
-        *,
+        *cells: MeasuredCell,
         noise_fraction: float,
         rng: np.random.Generator,
         faults: Faults,
     ) -> None:
-        self._cell = cell
+        self._cells = cells
         self._noise_fraction = noise_fraction
         self._rng = rng
         self._noise: list[float] = []
@@ -81,6 +83,8 @@ class Potentiostat:
         self._forget()
 
     def _forget(self) -> None:
+        self._cell = self._cells[0]
+        self._n_inputs = 0
         self.mode = MODE_OFF
         self.cell_is_on = False
         self.applied_v = 0.0
@@ -90,8 +94,8 @@ class Potentiostat:
 
     def reset(self, now_s: float) -> None:
         """The state after power-on: everything off, the highest ranges."""
-        self._forget()
         self._cell.open_circuit(now_s)
+        self._forget()
 
     def set_mode(self, mode: float) -> None:
         """Choose the PGStat mode; the cell must be off to change it (inference)."""
@@ -112,6 +116,22 @@ class Potentiostat:
         """Disconnect the cell."""
         self.cell_is_on = False
         self._cell.open_circuit(now_s)
+
+    def configure_multiplexer(self, kind: float) -> None:
+        """Say which multiplexer there is."""
+        if len(self._cells) == 1:
+            raise ScriptError(ErrorCode.UNSUPPORTED)
+        if kind not in N_MULTIPLEXER_INPUTS:
+            raise ScriptError(ErrorCode.OUT_OF_BOUNDS)
+        self._n_inputs = N_MULTIPLEXER_INPUTS[int(kind)]
+
+    def connect_input(self, number: float, now_s: float) -> None:
+        """Connect the cell at an input of the multiplexer, counted from 1."""
+        if number not in range(1, min(self._n_inputs, len(self._cells)) + 1):
+            raise ScriptError(ErrorCode.OUT_OF_BOUNDS)
+        self._cell.open_circuit(now_s)
+        self._cell = self._cells[int(number) - 1]
+        self._apply(now_s)
 
     def set_potential(self, potential_v: float, now_s: float) -> None:
         """Apply a potential, now or as soon as the cell is on."""

@@ -41,7 +41,7 @@ _Handler = Callable[[str, float], None]
 
 
 class PalmSensEmStat4Hr(LineInstrument):
-    """An EmStat4 HR wired to the cell that `world` gives `name`.
+    """An EmStat4 HR wired to the cell that `world` gives `name`, or to several by a multiplexer.
 
     Settings in the world: `serial_number`, `noise_fraction` (rms error of the current relative to
     itself, 0.001 if not given).
@@ -55,7 +55,7 @@ class PalmSensEmStat4Hr(LineInstrument):
         settings = world.settings(name)
         self._serial_number = _serial_number(settings.get("serial_number"), where=name)
         self._potentiostat = Potentiostat(
-            world.cell(name),
+            *world.cells(name),
             noise_fraction=_noise_fraction(settings.get("noise_fraction"), where=name),
             rng=world.rng(name),
             faults=self.faults,

@@ -35,7 +35,8 @@ class World:
         stages: stages by name.
         cells: cells by name.
         instruments: for each instrument its table of the world file: `stage` and `cell` name what
-            it is wired to, every other key is the instrument's own affair.
+            it is wired to, `cells` the cells at the inputs 1, 2, ... of its multiplexer; every
+            other key is the instrument's own affair.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class World:
         self._instruments = {
             name: MappingProxyType(dict(table)) for name, table in instruments.items()
         }
+        self._mounted = {name: _wired_cells(table) for name, table in self._instruments.items()}
 
     @classmethod
     def from_toml(cls, path: Path) -> World:
@@ -78,26 +80,47 @@ class World:
         for name, table in sections["instruments"].items():
             _check_wire(table, "stage", stages, where=f"{path}: instruments.{name}")
             _check_wire(table, "cell", cells, where=f"{path}: instruments.{name}")
+            _check_inputs(table, cells, where=f"{path}: instruments.{name}")
         return cls(seed=seed, stages=stages, cells=cells, instruments=sections["instruments"])
 
     def stage(self, instrument: str) -> Stage:
         """Return the stage that an instrument controls; ValueError if it controls none."""
-        return self._stages[self._wire(instrument, "stage")]
+        table = self.settings(instrument)
+        if "stage" not in table:
+            raise ValueError(f"instrument {instrument!r} of this world is wired to no stage")
+        return self._stages[table["stage"]]
 
     def cell(self, instrument: str) -> MeasuredCell:
         """Return the cell that an instrument is wired to; ValueError if there is none."""
-        return self._cells[self._wire(instrument, "cell")]
+        return self.cells(instrument)[0]
 
-    def mount(self, instrument: str, cell: str) -> None:
-        """Wire an instrument to another cell, before the instrument is made and measures.
+    def cells(self, instrument: str) -> tuple[MeasuredCell, ...]:
+        """Return the cells at an instrument's inputs; ValueError if there is none."""
+        self.settings(instrument)
+        if not self._mounted[instrument]:
+            raise ValueError(f"instrument {instrument!r} of this world is wired to no cell")
+        return tuple(self._cells[name] for name in self._mounted[instrument])
+
+    def mount(self, instrument: str, cell: str, *, at_input: int = 1) -> None:
+        """Put another cell where an instrument, not made yet, measures one.
+
+        Args:
+            instrument: which instrument.
+            cell: a cell of this world.
+            at_input: the input of its multiplexer, counted from 1.
 
         Raises:
-            ValueError: an instrument or a cell that is not in this world.
+            ValueError: no such instrument, cell or input.
         """
-        settings = self.settings(instrument)
+        n_inputs = len(self.cells(instrument))
         if cell not in self._cells:
             raise ValueError(f"no cell {cell!r} in this world; expected {_one_of(self._cells)}")
-        self._instruments[instrument] = MappingProxyType({**settings, "cell": cell})
+        if not 1 <= at_input <= n_inputs:
+            raise ValueError(
+                f"instrument {instrument!r} of this world has no input {at_input}; its `cells` "
+                f"name {n_inputs}"
+            )
+        self._mounted[instrument][at_input - 1] = cell
 
     def settings(self, instrument: str) -> Mapping[str, Any]:
         """Return an instrument's table as the file gives it; ValueError for an unknown name."""
@@ -109,12 +132,6 @@ class World:
     def rng(self, name: str) -> np.random.Generator:
         """Return a new generator that depends on the seed and `name` only, not on who asked."""
         return _generator(self._seed, name)
-
-    def _wire(self, instrument: str, to: str) -> str:
-        table = self.settings(instrument)
-        if to not in table:
-            raise ValueError(f"instrument {instrument!r} of this world is wired to no {to}")
-        return table[to]
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:
@@ -164,6 +181,27 @@ def _check_wire(table: _Table, key: str, known: Mapping[str, object], *, where: 
     """Raise ValueError if `key` is there but names nothing that exists."""
     if key in table and (not isinstance(table[key], str) or table[key] not in known):
         raise ValueError(f"{where}.{key} = {table[key]!r}: expected {_one_of(known)}")
+
+
+def _wired_cells(table: _Table) -> list[str]:
+    """Return the names of the cells at an instrument's inputs."""
+    if "cells" in table:
+        return list(table["cells"])
+    return [table["cell"]] if "cell" in table else []
+
+
+def _check_inputs(table: _Table, known: Mapping[str, object], *, where: str) -> None:
+    """Raise ValueError if `cells` is there but is no list of cells, or stands beside `cell`."""
+    if "cells" not in table:
+        return
+    names: object = table["cells"]
+    if "cell" in table:
+        raise ValueError(f"{where}.cells = {names!r}: expected `cell` or `cells`, not both")
+    if not isinstance(names, list) or not names:
+        raise ValueError(f"{where}.cells = {names!r}: expected a list of cells")
+    for name in cast("list[object]", names):
+        if not isinstance(name, str) or name not in known:
+            raise ValueError(f"{where}.cells = {names!r}: {name!r}: expected {_one_of(known)}")
 
 
 def _one_of(known: Mapping[str, object]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from labctl.documents import Document, Kind
 from labctl.store.reading import open_store
 from labctl.store.sqlite import STORE_NAME
+from labctl.stream.outbox import Outbox, entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +47,7 @@ def assert_nothing_is_stored(folder: Path) -> None:
     [
         (
             ("run", "temperatur_eis", "--rig", "rig.toml", "--simulate"),
-            ["protocol = 'temperatur_eis': unknown protocol; there are: temperature_eis"],
+            ["protocol = 'temperatur_eis': unknown protocol; there are: ", " temperature_eis"],
         ),
         (
             ("run", "json:dumps", "--rig", "rig.toml", "--simulate"),
@@ -233,6 +236,26 @@ def test_an_option_that_there_is_not_is_refused(labctl, wrong: str) -> None:
 def test_the_installed_command_ends_as_its_entrance_does(labctl, command, tmp_path: Path) -> None:
     wrong = ("check", "temperature_eis", "--rig", "nowhere.toml")
     assert command(tmp_path, *wrong) == labctl(*wrong)
+
+
+@pytest.mark.parametrize("url", ["mqtt://[::1", "mqtts://u:secret@broker..example"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("watch",),
+        ("send", "ping", "bench"),
+        ("recorder",),
+        ("drain", "--rig", "rig.toml"),
+        (*SIMULATED, *TEMPERATURE),
+    ],
+)
+def test_a_broker_that_cannot_be_is_refused(labctl, tmp_path: Path, command, url: str) -> None:
+    with closing(Outbox(tmp_path / "outbox.sqlite", rig="bench")) as outbox:
+        body = {"stream": "eis", "n_points": 1, "columns": {"a": [1.0]}}
+        outbox.append([entry_of(Document("r1", 0, Kind.EVENT_PAGE, body))])
+    said = labctl(*command, "--data", str(tmp_path), "--mqtt", url)
+    assert_one_line(said, "expected mqtt://host:port")
+    assert "secret" not in said.err
 
 
 @pytest.mark.parametrize("command", [SIMULATED, CHECKED])

@@ -34,6 +34,11 @@ class Workplace:
         """Return what a block of commands prints, stopped at the first that fails."""
         return self.run(["sh", "-e", "-c", block])
 
+    def copied_to(self, folder: Path) -> Workplace:
+        """Return a workplace of one's own that begins with what is in this one."""
+        shutil.copytree(self.folder, folder)
+        return Workplace(folder)
+
     def _environment(self) -> dict[str, str]:
         programs = Path(sys.executable).parent
         return {

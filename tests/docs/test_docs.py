@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 import typer.main
 
-from labctl import assembly
+from labctl import assembly, campaign
+from labctl.campaign_file import (
+    CampaignConfig,
+    CampaignRequest,
+    EntryConfig,
+    prepare_campaign,
+)
 from labctl.cli.main import app
 from labctl.config import RigConfig, SampleConfig, load, load_rig, read_toml
 from labctl.instruments import registry
@@ -21,7 +27,9 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 EXAMPLES = ROOT / "docs" / "examples"
-BENCHES = sorted(path.parent for path in EXAMPLES.glob("*/rig.toml"))
+CAMPAIGNS = sorted(EXAMPLES.glob("*/campaign.toml"))
+RIGS = sorted(path.parent for path in EXAMPLES.glob("*/rig.toml"))
+BENCHES = [folder for folder in RIGS if folder / "campaign.toml" not in CAMPAIGNS]
 # Named after their protocol; those of `temperature_eis` are called `parameters.toml`.
 EXAMPLE_PARAMETERS = sorted(
     path
@@ -86,10 +94,11 @@ def test_the_tutorial_finds_what_was_put_in(tutorial_output):
 
 @pytest.mark.parametrize("page", [p for p in pages_with("sh") if p != TUTORIAL], ids=of_page)
 @pytest.mark.usefixtures("tutorial_output")
-def test_the_commands_of_a_page_run(page, workplace):
+def test_the_commands_of_a_page_run(page, workplace, tmp_path):
+    own = workplace.copied_to(tmp_path / "workplace")  # what it runs is not another's latest run
     for block in blocks(page, "sh"):
         commands = [line for line in block.splitlines() if line not in NOT_RUN_HERE]
-        workplace.shell("\n".join(commands).replace(INSTALLED, ""))
+        own.shell("\n".join(commands).replace(INSTALLED, ""))
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", TUTORIAL], ids=of_page)
@@ -163,7 +172,13 @@ def test_an_example_bench_has_parameters(bench):
     assert any(path.parent == bench for path in EXAMPLE_PARAMETERS)
 
 
-@pytest.mark.parametrize("bench", BENCHES, ids=lambda bench: bench.name)
+@pytest.mark.parametrize("file", CAMPAIGNS, ids=lambda file: file.parent.name)
+def test_an_example_campaign_passes_its_check(file):
+    runs = campaign.check(CampaignRequest(file=file, data=Path()))
+    assert all(sum(step.expected_points for step in run.steps) > 0 for run in runs)
+
+
+@pytest.mark.parametrize("bench", RIGS, ids=lambda bench: bench.name)
 def test_an_example_bench_has_simulated_twins(bench):
     config = load_rig(bench / "rig.toml")
     twins = assembly.simulated_devices(config, source=bench.name)
@@ -171,10 +186,16 @@ def test_an_example_bench_has_simulated_twins(bench):
 
 
 def test_every_example_file_belongs_to_a_bench():
-    known = {"rig.toml", "sample.toml", "world.toml"}
+    known = {"rig.toml", "sample.toml", "world.toml", "campaign.toml"}
+    of_campaigns = {
+        sample.request.sample
+        for file in CAMPAIGNS
+        for entry in prepare_campaign(CampaignRequest(file=file, data=Path())).entries
+        for sample in entry.runs
+    }
     for path in EXAMPLES.rglob("*.toml"):
-        assert path.name in known or path in EXAMPLE_PARAMETERS
-        assert path.parent in BENCHES
+        assert path.name in known or path in EXAMPLE_PARAMETERS or path in of_campaigns
+        assert path in of_campaigns or path.parent in RIGS
 
 
 @pytest.mark.parametrize("name", registry.names("labctl.drivers"))
@@ -207,6 +228,12 @@ def test_every_key_of_a_rig_file_is_described():
     page = reference("rig-file.md")
     for key in RigConfig.model_fields:
         assert re.search(rf"`\[?{key}\b", page), key
+
+
+def test_every_key_of_a_campaign_file_is_described():
+    page = reference("campaign-file.md")
+    for key in (*CampaignConfig.model_fields, *EntryConfig.model_fields):
+        assert re.search(rf"`\[*{key}\b", page), key
 
 
 def test_every_key_of_a_sample_file_is_described():

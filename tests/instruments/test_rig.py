@@ -132,6 +132,24 @@ def test_another_instrument_that_answers_is_shown_as_it_answers(bench: Bench, le
     assert left_behind() == []
 
 
+def test_an_instrument_that_does_not_let_go_keeps_no_other_open(bench, left_behind, monkeypatch):
+    async def use(rig: Rig) -> None:
+        await rig.open()
+        first = next(iter(rig.drivers.values()))
+        close = first.close
+
+        async def stuck() -> None:
+            await close()
+            raise OSError("does not let go")
+
+        monkeypatch.setattr(first, "close", stuck)
+        with pytest.raises(OSError, match="does not let go"):
+            await rig.close()
+
+    bench.virtually(use)
+    assert left_behind() == []
+
+
 def test_closing_twice_is_harmless(bench: Bench) -> None:
     async def use(rig: Rig) -> None:
         await rig.open()

@@ -84,6 +84,13 @@ def test_oxidation_is_found_where_it_is_and_passivates(bench, run_protocol) -> N
     assert first["end_v"] == pytest.approx(4.8, abs=0.005)
     onsets = onsets_of(first)
     assert list(onsets) == CRITERIA
+    told = [event["data"] for event in run.events("onset")]
+    assert [(each["scan"], each["criterion"]) for each in told] == [
+        (scan, criterion) for scan in (1, 2) for criterion in CRITERIA
+    ]
+    assert [each["potential_v"] for each in told[:6]] == [
+        each["potential_v"] for each in first["onsets"]
+    ]
     for density in (1, 2, 5, 10):
         found = onsets[f"{density} uA/cm2"]
         assert found["potential_v"] == pytest.approx(oxidised_at_v(density), abs=0.020)

@@ -44,6 +44,8 @@ class MemorySink:
         self.lines: list[bytes] = []
         self.on_stop: Callable[[], None] = lambda: None
         self.room = Room.PLENTY
+        self.is_free = asyncio.Event()  # while it is not set the disk hangs
+        self.is_free.set()
         self._breaks_after = breaks_after
 
     @property
@@ -56,6 +58,7 @@ class MemorySink:
         self.lines.append(encode(document))
         if document.kind is Kind.RUN_STOP:
             self.on_stop()
+        await self.is_free.wait()
 
     async def flush(self) -> None:
         if len(self.lines) == self._breaks_after:

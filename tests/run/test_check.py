@@ -92,8 +92,10 @@ def test_cooling_that_the_ramp_holds_back_is_not_called_passive(check) -> None:
 
 def test_a_rig_with_several_channels_wants_one_named(tmp_path, write_bench, quick) -> None:
     rig = write_bench(tmp_path / "bench") / "rig.toml"
-    second = '[channels.cell-2]\npotentiostat = "potentiostat"\nstage = "stage"\n'
-    rig.write_text(rig.read_text() + second)
+    text = rig.read_text()
+    second = '[channels.cell-2]\npotentiostat = "other"\nstage = "stage"\n'
+    other = '[instruments.other]\ndriver = "palmsens-emstat4-hr"\naddress = "ASRL2::INSTR"\n'
+    rig.write_text(text + second + other)
     request = assembly.RunRequest(
         protocol="temperature_eis", rig=rig, sample=None, parameters=quick, data=tmp_path
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import TYPE_CHECKING
 
@@ -218,6 +219,34 @@ def test_a_sensor_that_cannot_be_trusted_fails_the_run(bench, quick, phases) -> 
     assert not result.cell_is_on
     bench.stage.faults.overload = False
     assert bench.heater_is_off(result.ended_s)
+
+
+def test_a_disk_that_hangs_keeps_no_stage_from_being_watched_and_made_safe(
+    bench, quick, sink
+) -> None:
+    taking, power_w = sink(), []
+
+    def look(_: object) -> None:
+        now_s = asyncio.get_running_loop().time()
+        power_w.append(bench.world.stage("stage").heater_power_w(now_s))
+
+    def hang(_: object) -> None:
+        taking.is_free.clear()
+        look(_)
+
+    def overload(_: object) -> None:
+        bench.stage.faults.overload = True
+
+    events = {20.0: hang, 35.0: overload, 100.0: look, 200.0: lambda _: taking.is_free.set()}
+    result = bench.run(quick, sink=taking, at=events)
+    assert power_w == [pytest.approx(power_w[0]), 0.0]
+    assert power_w[0] > 0.0
+    assert result.ending.reason is Reason.FAILED
+    result.told.check_order()
+    times = [
+        page.body["columns"]["time_s"][0] for page in result.told.of(Kind.EVENT_PAGE, "temperature")
+    ]
+    assert [time_s for time_s in times if 20.0 < time_s < 40.0]
 
 
 def test_a_stage_above_the_rig_s_limit_fails_the_run_and_is_made_safe(make_bench, quick) -> None:

@@ -11,6 +11,7 @@ import pytest
 from labctl.documents import Kind, Reason, Room
 from labctl.errors import BadInputError
 from labctl.run.resumption import let_go_on, persons_word
+from labctl.store.holder import held_folder, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,12 +109,46 @@ def test_a_person_is_told_that_the_run_is_paused_and_why(bench, quick, crowded):
     assert any("PAUSED" in note and "no room in the outbox" in note for note in notes)
 
 
+def test_progress_says_that_the_run_is_paused_and_for_how_long(bench, quick, crowded):
+    sink, at = crowded
+    seen = bench.run(quick, sink=sink, at=at).progress
+    paused = [progress.elapsed_s for progress in seen if progress.is_paused]
+    assert paused[0] > FULL_S
+    assert paused[-1] == pytest.approx(EMPTY_S, abs=61)
+    assert not seen[-1].is_paused
+
+
 async def test_a_persons_word_lets_the_run_of_a_data_folder_go_on(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("labctl.run.resumption._LOOK_EVERY_S", 0.01)
+    with held_folder(tmp_path, this_process(run_id="run-1")):
+        waiting = asyncio.create_task(persons_word(tmp_path, "run-1"))
+        await asyncio.sleep(0)
+        assert let_go_on(tmp_path) == "run-1"
+        await asyncio.wait_for(waiting, timeout=5)
+
+
+async def test_a_run_that_was_killed_while_it_waited_cannot_go_on(tmp_path: Path):
+    (tmp_path / "paused").write_text("run-1", encoding="utf-8")  # as a kill leaves it
+    with pytest.raises(BadInputError, match="run run-1 waits no more"):
+        let_go_on(tmp_path)
+    other = held_folder(tmp_path, this_process(run_id="run-2"))
+    with other, pytest.raises(BadInputError, match="run run-1 waits no more"):
+        let_go_on(tmp_path)
+
+
+async def test_a_run_waits_where_the_disk_does_not_even_take_the_question(tmp_path, monkeypatch):
+    monkeypatch.setattr("labctl.run.resumption._LOOK_EVERY_S", 0.01)
+    (tmp_path / "paused").mkdir()
     waiting = asyncio.create_task(persons_word(tmp_path, "run-1"))
-    await asyncio.sleep(0)
-    assert let_go_on(tmp_path) == "run-1"
-    await asyncio.wait_for(waiting, timeout=5)
+    await asyncio.wait({waiting}, timeout=0.05)
+    assert not waiting.done()
+    (tmp_path / "paused").rmdir()
+    with held_folder(tmp_path, this_process(run_id="run-1")):
+        async with asyncio.timeout(5):
+            while not (tmp_path / "paused").exists():  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.01)
+        let_go_on(tmp_path)
+        await asyncio.wait_for(waiting, timeout=5)
 
 
 def test_where_no_run_waits_there_is_nothing_to_resume(tmp_path: Path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextlib import closing
 
 import pytest
 
@@ -9,6 +10,7 @@ from labctl.errors import BadInputError
 from labctl.stream.broker import EmbeddedBroker
 from labctl.stream.credentials import PASSWORD_VARIABLE, USERNAME_VARIABLE
 from labctl.stream.mqtt import (
+    BrokerAddress,
     BrokerLostError,
     broker_address,
     connected,
@@ -27,7 +29,24 @@ def test_each_scheme_has_its_port(scheme, port):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://localhost", "localhost:1883", "mqtt://", "mqtt://localhost:x", "mqtt://h/path"]
+    "url",
+    [
+        "http://localhost",
+        "localhost:1883",
+        "mqtt://",
+        "mqtt://localhost:x",
+        "mqtt://localhost:99999",
+        "mqtt://h/path",
+        "mqtt://[::1",
+        "mqtt://[x]",
+        "mqtt://\u2100.example",
+        "mqtts://u:p@broker..example",
+        "mqtts://u:p@.example",
+        "mqtts://u:p@*.example",
+        "mqtts://u:p@bro ker",
+        f"mqtts://u:p@{'a' * 64}.example",
+        f"mqtts://u:p@{'a.' * 130}example",
+    ],
 )
 def test_what_is_no_broker_url_is_refused(url):
     with pytest.raises(BadInputError, match="expected mqtt://"):
@@ -113,3 +132,48 @@ async def test_a_break_that_nobody_asked_about_is_not_complained_of():
     gc.collect()
     await asyncio.sleep(0)
     assert complaints == []
+
+
+@pytest.mark.parametrize(
+    "host", ["broker.lab", "Rig_3.lab.", "10.0.0.7", "[fe80::1]", "b\u00fcro.de"]
+)
+def test_a_machine_may_be_named_as_networks_name_it(host):
+    assert broker_address(f"mqtts://u:p@{host}").port == 8883
+
+
+class SlowBroker:
+    """Takes one message of topic `t` after the other, each in so many seconds; MQTT 3.1.1."""
+
+    def __init__(self, n_answers: int) -> None:
+        self._n_answers = n_answers
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            await self._packet(reader)
+            writer.write(b"\x20\x02\x00\x00")
+            for _ in range(self._n_answers):
+                packet = await self._packet(reader)
+                await asyncio.sleep(ANSWER_S)
+                writer.write(b"\x40\x02" + packet[3:5])
+            await reader.read()
+
+    async def _packet(self, reader: asyncio.StreamReader) -> bytes:
+        _, length = await reader.readexactly(2)
+        return await reader.readexactly(length)
+
+
+ANSWER_S = 0.2
+
+
+@pytest.mark.parametrize(("n_answers", "outcome"), [(8, "sent"), (7, "no answer")])
+async def test_a_slow_line_is_no_broken_one(monkeypatch, n_answers, outcome):
+    monkeypatch.setattr("labctl.stream.mqtt._TIMEOUT_S", 3 * ANSWER_S)
+    server = await asyncio.start_server(SlowBroker(n_answers), "127.0.0.1", 0)
+    address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+    said = "sent"
+    async with server, connected(address) as connection:
+        try:
+            await asyncio.gather(*(connection.publish("t", b"") for _ in range(8)))
+        except BrokerLostError as error:
+            said = str(error)
+    assert outcome in said

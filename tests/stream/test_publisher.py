@@ -7,12 +7,14 @@ import orjson
 import pytest
 
 from labctl.documents import encode
+from labctl.errors import StreamError
 from labctl.store.reading import open_store
 from labctl.stream.link import Link
 from labctl.stream.mqtt import Connection, connected
 from labctl.stream.outbox import Outbox, entry_of
 from labctl.stream.publisher import Publisher
-from labctl.stream.topics import document_topic, status_topic, watermark_topic
+from labctl.stream.recorder import Recorder
+from labctl.stream.topics import document_topic, resend_topic, status_topic, watermark_topic
 
 
 class Ear:
@@ -128,6 +130,29 @@ async def test_a_watermark_beyond_what_was_sent_forgets_nothing_unsent(link, ear
     assert await link.drain(0.05) == 1
 
 
+@pytest.mark.parametrize("kind", [watermark_topic, resend_topic])
+@pytest.mark.parametrize(
+    "evil",
+    [
+        b'{"recorder_id":' + b"[" * 1000 + b"]" * 1000 + b',"committed":1,"after_seq":1}',
+        b'{"recorder_id":"ear","committed":18446744073709551615,"after_seq":18446744073709551615}',
+        b'{"recorder_id":"ear","committed":"1","after_seq":"-1"}',
+        b'{"recorder_id":"ear","committed":true,"after_seq":true}',
+        b'{"recorder_id":"","committed":0,"after_seq":-1}',
+        b'["recorder_id"]',
+        b"\xff",
+    ],
+)
+async def test_nothing_that_anybody_may_publish_ends_a_run(link, ear, points, kind, evil, caplog):
+    await link.put(points(1)[0])
+    await ear.hear()
+    await ear.connection.publish(kind("bench", "r1"), evil)
+    await ear.say(0)
+    assert await link.drain(5) == 0
+    assert link.problem is None
+    assert not caplog.records
+
+
 async def test_every_required_recorder_must_have_it(picky_link, ear, points):
     await picky_link.put(points(1)[0])
     await ear.hear()
@@ -231,6 +256,41 @@ async def test_that_nobody_confirms_is_a_trouble_until_somebody_does(
         await until(lambda: link.problem is None and link.trouble == "")
     assert caplog.text.count("not confirmed by recorder b for more than 0.3 s") == 1
     assert caplog.text.count("is confirmed again") == 1
+
+
+async def test_the_messages_under_way_are_bounded_over_all_runs_which_take_turns(
+    broker, outbox_path, points
+):
+    with closing(Outbox(outbox_path, rig="bench")) as outbox:
+        for n in range(50):
+            outbox.append([entry_of(document) for document in points(1, run_id=f"r{n}")])
+        publisher = Publisher(outbox, broker, rig="bench")
+        first = publisher._next_messages(outbox.runs_pending())
+        assert 0 < len(first) < 50
+        assert publisher._next_messages(outbox.runs_pending()) == []
+        for message in first:
+            publisher._under_way.arrive(message.run_id, len(message.payload))
+        second = publisher._next_messages(outbox.runs_pending())
+        sent = [message.run_id for message in (*first, *second)]
+        assert sent == [f"r{n}" for n in range(len(sent))]
+
+
+async def test_a_recorder_that_is_not_there_keeps_nothing_from_others(
+    broker, ear, outbox_path, store_path, points, monkeypatch
+):
+    async def denied(_: Recorder) -> None:
+        raise StreamError("may not read")
+
+    monkeypatch.setattr(Recorder, "run", denied)
+    monkeypatch.setattr("labctl.stream.courier._RECORDER_FIRST_S", 0.1)
+    await ear.connection.subscribe(status_topic("bench"))
+    link = Link(outbox_path=outbox_path, rig="bench", mqtt=broker, store_path=store_path)
+    async with link:
+        await link.put(points(1)[0])
+        said = [orjson.loads((await ear.connection.receive(1))[0].payload) for _ in range(2)]
+        assert "state" in said[0]
+        assert said[1]["seq"] == 0
+        assert await link.drain(0.05) == 1  # the store must have it all the same
 
 
 async def until(is_so) -> None:

@@ -10,7 +10,7 @@ import pytest
 from labctl.documents import Document, Kind, Room
 from labctl.errors import StreamError
 from labctl.stream.link import Link
-from labctl.stream.outbox import Outbox, OutboxLimits, entry_of
+from labctl.stream.outbox import Outbox, OutboxLimits, entry_of, limits_of
 from labctl.stream.reserve import Reserve
 
 MEGABYTE = 1 << 20
@@ -93,10 +93,29 @@ def test_a_reserve_is_not_taken_from_a_disk_that_is_nearly_full(tmp_path):
     assert not reserve.is_there
 
 
+def test_a_smaller_reserve_of_before_is_no_reserve(tmp_path):
+    assert Reserve(tmp_path / "reserve", 1000).take()
+    reserve = Reserve(tmp_path / "reserve", 2000)
+    assert not reserve.is_there
+    assert reserve.take()
+    assert (tmp_path / "reserve").stat().st_size == 2000
+
+
+def test_a_reserve_that_cannot_be_removed_is_not_given_up(tmp_path):
+    (tmp_path / "reserve").mkdir()
+    (tmp_path / "reserve" / "x").touch()
+    assert not Reserve(tmp_path / "reserve", 1).give_up()
+
+
 def test_without_a_reserve_none_is_missed(tmp_path):
     reserve = Reserve(tmp_path / "reserve", 0)
     assert reserve.take()
     assert not reserve.give_up()
+
+
+def test_whoever_has_no_rig_file_knows_the_reserve_by_its_file(outbox, outbox_path):
+    assert limits_of(outbox_path).reserve_bytes == 2 * MEGABYTE
+    assert limits_of(outbox_path.with_name("other.sqlite")).reserve_bytes == 0
 
 
 async def test_a_link_waits_for_room_until_the_broker_is_back(broker, url_of, outbox_path):
@@ -128,5 +147,6 @@ def test_an_outbox_that_cannot_be_compacted_goes_on(outbox, monkeypatch, caplog)
         next(reading)  # SQLite compacts nothing while somebody reads
         outbox._n_pending = 0
         outbox.make_room()
-    assert "cannot be compacted now" in caplog.text
+        outbox.make_room()
+    assert caplog.text.count("cannot be compacted now") == 1
     assert outbox.room is Room.NONE

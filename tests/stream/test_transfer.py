@@ -138,3 +138,14 @@ def test_a_message_that_is_not_full_waits_for_more_and_a_full_one_does_not():
     assert transfer.waits_for_more(is_full=False, now_s=1.01) == pytest.approx(1.015)
     assert transfer.waits_for_more(is_full=True, now_s=1.01) is None
     assert transfer.waits_for_more(is_full=False, now_s=1.02) is None
+
+
+def test_silence_counts_from_when_the_broker_has_the_first_message_that_waits():
+    transfer = Transfer()
+    transfer.message_sent(9, now_s=0.0)
+    transfer.message_sent(19, now_s=0.1)
+    transfer.message_taken(9, now_s=5.0)
+    transfer.message_taken(19, now_s=7.0)
+    assert transfer.resend_at_s == 8.0
+    assert not transfer.rewind_after_silence(7.9)
+    assert transfer.rewind_after_silence(8.0)
