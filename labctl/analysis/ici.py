@@ -32,6 +32,7 @@ from labctl.analysis.traces import checked_trace, straight_line
 
 SHORTEST_FLOW = 0.4  # of L^2/D: before, the current's begin is still felt: 2 exp(-pi^2 0.4) = 4 %
 _LAST_SHARE = 1 / 3
+_SAME_PERIOD = 0.02
 
 
 class EndOfFlow(BaseModel):
@@ -142,8 +143,17 @@ def analyze_interruption(
         u_rate_v_per_s=rate.u_v_per_s,
         flowed_s=flowed_s,
         line=line,
-        diffusion=_diffusion(line, rate, flow, flowed_s, length_m),
+        diffusion=_diffusion(
+            line, rate, flow, flowed_s, length_m, objections=_period_objections(flow, before)
+        ),
     )
+
+
+def _period_objections(flow: EndOfFlow, before: EndOfFlow | None) -> list[str]:
+    """Return that two ends cannot be compared: after its begin a current runs ahead of its rate."""
+    if before is None or abs(flow.duration_s / before.duration_s - 1.0) < _SAME_PERIOD:
+        return []
+    return ["the current flowed for another time than in the period before"]
 
 
 def _step_alone_v(elapsed: FloatArray, potential: FloatArray, flow: EndOfFlow) -> FloatArray:
@@ -160,7 +170,13 @@ def _rate(flow: EndOfFlow, before: EndOfFlow | None) -> Rate:
 
 
 def _diffusion(
-    line: SqrtTimeLine | None, rate: Rate, flow: EndOfFlow, flowed_s: float, length_m: float
+    line: SqrtTimeLine | None,
+    rate: Rate,
+    flow: EndOfFlow,
+    flowed_s: float,
+    length_m: float,
+    *,
+    objections: list[str],
 ) -> Diffusion:
     """Return the coefficient with every condition checked."""
     if line is None:
@@ -168,7 +184,7 @@ def _diffusion(
     if math.isnan(rate.v_per_s):
         return no_diffusion("the first interruption: nothing tells how fast the potential moves")
     current_a = flow.current_a
-    said = line_objections(line, current_a=current_a)
+    said = [*objections, *line_objections(line, current_a=current_a)]
     said += rate_objections(rate, current_a=current_a)
     if math.isnan(length_m):
         return no_diffusion("no diffusion length", *said)

@@ -135,11 +135,13 @@ def _summary(run: Run, parameters: GittParameters, titration: Titration) -> dict
         for direction in parameters.directions()
     }
     efficiency, warnings = _efficiency(branches)
-    off = 0.0 if math.isnan(efficiency) else _off_its_begin(titration)
+    off = _off_its_begin(titration) if math.isfinite(efficiency) else math.nan
     if abs(off) > _MOST_OFF:
         side = "above" if off > 0 else "below"
-        said = f"at rest the cell ended {abs(off):.1%} of the charge {side} where it began"
-        warnings.append(f"{said}: so much of the coulombic efficiency is neither loss nor gain")
+        warnings.append(
+            f"at rest the cell ended {abs(off):.1%} of the charge {side} where it began: not that "
+            "part of the coulombic efficiency, but lost_share tells what was lost"
+        )
     if sample.reference_potential is None:
         warnings.append("no reference_potential: potentials against Li+/Li are not known")
     return {
@@ -149,6 +151,7 @@ def _summary(run: Run, parameters: GittParameters, titration: Titration) -> dict
         "diffusion_shape": parameters.diffusion_shape,
         "reference_potential_v": sample.reference_potential,
         "coulombic_efficiency": efficiency,
+        "lost_share": 1.0 - efficiency - off,
         "branches": branches,
         "warnings": warnings,
     }
@@ -172,25 +175,22 @@ def _branch(run: Run, taken: list[PulseTaken]) -> dict[str, Any]:
 
 
 def _off_its_begin(titration: Titration) -> float:
-    """Return by how much of the charge a cell ended above where it began; 0 where nothing tells.
+    """Return by how much of the charge a cell ended above where it began; NaN if nothing tells.
 
     By the potentials at rest, and by what the last two pulses changed them.
     """
     taken = titration.taken
     rests = [titration.first_rest, *(each.rest for each in taken)]
+    charged_c = sum(each.charge_c for each in taken if each.direction == "charge")
+    if len(rests) < 3 or not charged_c or titration.is_interrupted:
+        return math.nan
     first, before, last = rests[0], rests[-3], rests[-1]
-    if (
-        first is None
-        or before is None
-        or last is None
-        or titration.parameters.mode_of_rests() == "ici"
-    ):
-        return 0.0
+    if first is None or before is None or last is None:
+        return math.nan
     change_v = last.potential_v - before.potential_v
     passed_c = taken[-1].charge_c + taken[-2].charge_c
-    charged_c = sum(each.charge_c for each in taken if each.direction == "charge")
     if not change_v * passed_c > 0:
-        return 0.0
+        return math.nan
     return (last.potential_v - first.potential_v) * passed_c / change_v / charged_c
 
 

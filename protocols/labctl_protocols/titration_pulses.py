@@ -48,6 +48,11 @@ class Titration:
     _flow: EndOfFlow | None = None
     _flowed_s: float = 0.0
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Return whether pulses are only interrupted, with no rest between them."""
+        return self.parameters.mode_of_rests() == "ici"
+
     async def rest(self, key: str) -> None:
         """Let the potential come to rest before the pulses."""
         measured = await self.run.ocp(key=key, parameters=self.parameters.rest())
@@ -103,7 +108,7 @@ class Titration:
         self, pulse: Measurement, pause: Measurement
     ) -> tuple[GittPulse | Interruption | None, list[str]]:
         """Return what a pulse says, and what a reader must know; data without result are none."""
-        analyze = {"gitt": self._as_pulse, "ici": self._as_flow}[self.parameters.mode_of_rests()]
+        analyze = self._as_flow if self.is_interrupted else self._as_pulse
         try:
             found = analyze(pulse, pause)
         except AnalysisError as error:

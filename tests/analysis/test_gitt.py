@@ -228,6 +228,25 @@ def test_the_first_interruption_gives_no_coefficient():
     assert any("first interruption" in each for each in found.diffusion.objections)
 
 
+def test_periods_of_unequal_length_are_not_compared():
+    layer = Layer()
+    t = np.arange(1.0, 401.0)
+    whole, cut = (
+        end_of_flow(part, layer.potential_v(part, [(0.0, CURRENT_A)]), np.full(part.size, 1e-4))
+        for part in (t, t[:100])
+    )
+    off = np.arange(1.0, 101.0)
+    found = analyze_interruption(
+        off,
+        layer.potential_v(100.0 + off, [(0.0, CURRENT_A), (100.0, -CURRENT_A)]),
+        flow=cut,
+        before=whole,
+        flowed_s=1e5,
+        diffusion_length_m=LENGTH_M,
+    )
+    assert any("another time" in each for each in found.diffusion.objections)
+
+
 def test_a_long_interruption_gives_no_coefficient():
     layer = Layer()
     found = layer.interrupted(periods=8, on_s=400.0, off_s=0.5 * layer.diffusion_s)
