@@ -25,14 +25,14 @@ _COLUMNS = {"ocp": ("elapsed_s", "potential_v"), "eis": _IMPEDANCE}
 
 Point = tuple[float, ...]
 
-MAX_IN_FLIGHT_MS = 200.0
+MAX_IN_FLIGHT_MS = 400.0
 """How old the first point that no outbox had may be when a process is killed.
 
 A group commit takes some 5 ms and a disk's time; the rest is for a machine that is busy otherwise.
 """
 
 MAX_IN_FLIGHT = 200
-"""How many of them there may be at one kill, at 1,000 points a second."""
+"""How many of them there may be at one kill, at 500 points a second."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from benchmarks.faults.check import Verdict
 
 KILLS = 3
-PACE_S = 0.001
+PACE_S = 0.002
 """How long a point takes at least where the process that has it is killed."""
 
 
