@@ -202,7 +202,7 @@ def test_what_the_sample_does_not_tell_is_left_out_and_said(tmp_path: Path) -> N
 def test_the_plan_asks_for_one_pulse_and_allows_for_the_capacity() -> None:
     steps = plan(validate(GittParameters, EXAMPLE, source="test"), SAMPLE)
     assert [step.key for step in steps[:4]] == [
-        "01-heating-25.0C/settle",
+        "settle",
         "charge/rest",
         "charge-001/pulse",
         "charge-001/rest",
