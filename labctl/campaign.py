@@ -115,7 +115,10 @@ def check(request: CampaignRequest) -> list[CheckedRun]:
     Raises:
         BadInputError: something is wrong or not allowed; says what.
     """
-    return _checked_runs(prepare_campaign(request))
+    campaign = prepare_campaign(request)
+    runs = _checked_runs(campaign)
+    _check_twins(campaign)
+    return runs
 
 
 def _checked_runs(campaign: Campaign) -> list[CheckedRun]:
@@ -133,8 +136,9 @@ def _checked_runs(campaign: Campaign) -> list[CheckedRun]:
 
 
 def _checked_steps(run: Prepared) -> list[CheckedStep]:
+    rig = wired_rig([run], no_opener)
     try:
-        return check_plan(run.protocol, run.parameters, run.sample, wired_rig([run], no_opener))
+        return check_plan(run.protocol, run.parameters, run.sample, rig)
     except BadInputError as error:
         raise type(error)(f"{run.request.sample} on {run.channel}: {error}") from error
 
@@ -172,16 +176,22 @@ def run(request: CampaignRequest, observer_for: ObserverFor) -> CampaignReport:
 
 
 def _check_samples(campaign: Campaign) -> None:
-    """Raise BadInputError if samples are missing, or need a person between two entries."""
-    if not campaign.request.is_simulated:
-        problem = samples_to_change(campaign)
-        if problem:
-            raise BadInputError(problem)
-        return
+    """Raise BadInputError if simulated cells are missing, or samples have to be changed."""
+    if campaign.request.is_simulated:
+        return _check_twins(campaign, are_needed=True)
+    problem = samples_to_change(campaign)
+    if problem:
+        raise BadInputError(problem)
+    return None
+
+
+def _check_twins(campaign: Campaign, *, are_needed: bool = False) -> None:
+    """Raise BadInputError if what stands for rig and samples in a simulation is wrong."""
     for entry in campaign.entries:
-        simulated_devices(
-            entry.runs[0].config, source=str(entry.runs[0].request.rig), mounted=entry.runs
-        )
+        first = entry.runs[0]
+        if are_needed or first.config.simulation is not None:
+            source = str(first.request.rig)
+            simulated_devices(first.config, source=source, mounted=entry.runs)
 
 
 class _Course:

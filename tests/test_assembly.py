@@ -124,7 +124,7 @@ async def test_a_channel_says_that_its_run_is_paused(tmp_path, write_bench, quic
         Link(outbox_path=tmp_path / "outbox.sqlite", rig="bench", mqtt=address) as link,
     ):
         await connection.subscribe(channel_status_topic("bench", "cell-1"))
-        shown = ShownRun(link, assembly._order(prepared, "run-1"), "cell-1", lambda _: None)
+        shown = ShownRun(link, assembly.order_of(prepared, "run-1"), "cell-1", lambda _: None)
         for is_paused in (False, True, False):
             shown(Progress(step="eis", is_paused=is_paused))
             [message] = await connection.receive(1)

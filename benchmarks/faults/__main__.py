@@ -64,6 +64,8 @@ def _summary(result: Result) -> str:
         f"{verdict.n_duplicated} twice, {verdict.n_altered} altered, {order}; "
         f"{verdict.n_in_flight} in flight ({verdict.in_flight_ms:.1f} ms), "
         f"{verdict.n_refused} refused; {result.duration_s:.1f} s; {'; '.join(result.notes)}"
+        + ("" if verdict.is_prompt else "; KEPT TOO LATE")
+        + (f"; UNMET: {verdict.unmet}" if verdict.unmet else "")
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RIG = "bench"
 DRAIN_S = 240.0
+RESERVE_BYTES = 1_500_000
 
 
 @dataclass
@@ -86,11 +87,13 @@ class Bench:
             "url": url,
             "n_points": self.n_points,
             "interval_s": 1e-3,
+            "pace_s": 0.0,
             "telemetry_interval_s": 60.0,
             "journal": str(journal),
             "outbox": str(self.outbox),
             "store": None,
             "recorders": ["recorder-1"] if url else [],
+            "reserve_bytes": RESERVE_BYTES,
             "drain_s": DRAIN_S,
             "is_impatient": self.is_quick,
             **changes,
@@ -129,13 +132,14 @@ class Bench:
         for run in self.runs:
             if run.at_kill is not None:
                 self.seen.append(f"{run.run_id}: {outcome(self.store, run.run_id)}")
+            is_refused = self.may_refuse and run.child.facts.get("ended") == "failed"
             for store in stores or (self.store,):
                 total += judge(
                     run.journal,
                     store,
                     run.run_id,
                     at_kill=run.at_kill,
-                    is_refused=self.may_refuse and run.child.facts.get("ended") == "failed",
+                    at_refusal=committed(self.outbox, run.run_id) if is_refused else None,
                 )
         return total
 

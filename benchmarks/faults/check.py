@@ -25,6 +25,15 @@ _COLUMNS = {"ocp": ("elapsed_s", "potential_v"), "eis": _IMPEDANCE}
 
 Point = tuple[float, ...]
 
+MAX_IN_FLIGHT_MS = 200.0
+"""How old the first point that no outbox had may be when a process is killed.
+
+A group commit takes some 5 ms and a disk's time; the rest is for a machine that is busy otherwise.
+"""
+
+MAX_IN_FLIGHT = 200
+"""How many of them there may be at one kill, at 1,000 points a second."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -38,8 +47,10 @@ class Verdict:
         n_altered: points in the store that the instrument never sent.
         is_in_order: whether the stored points stand in the order in which they were sent.
         n_in_flight: points sent that no outbox had committed when the process was killed.
+        most_in_flight: those of the kill that cost most of them.
         in_flight_ms: how much older the first of them is than the process's last sign of life.
         n_refused: points sent after the outbox could take no more, which the run said aloud.
+        unmet: what else should have been and was not, in words; "" if all was.
     """
 
     n_sent: int = 0
@@ -49,13 +60,22 @@ class Verdict:
     n_altered: int = 0
     is_in_order: bool = True
     n_in_flight: int = 0
+    most_in_flight: int = 0
     in_flight_ms: float = 0.0
     n_refused: int = 0
+    unmet: str = ""
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing was lost, doubled, altered or disordered."""
-        return self.is_in_order and not (self.n_lost or self.n_duplicated or self.n_altered)
+        """Whether nothing was lost, doubled, altered, disordered, or kept too late."""
+        is_whole = not (self.n_lost or self.n_duplicated or self.n_altered or self.unmet)
+        return self.is_in_order and is_whole and self.is_prompt
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether the outbox had committed all but the last moment of what was sent."""
+        is_young = self.in_flight_ms <= MAX_IN_FLIGHT_MS
+        return is_young and self.most_in_flight <= MAX_IN_FLIGHT
 
     def __add__(self, other: Verdict) -> Verdict:
         return Verdict(
@@ -66,20 +86,22 @@ class Verdict:
             n_altered=self.n_altered + other.n_altered,
             is_in_order=self.is_in_order and other.is_in_order,
             n_in_flight=self.n_in_flight + other.n_in_flight,
+            most_in_flight=max(self.most_in_flight, other.most_in_flight),
             in_flight_ms=max(self.in_flight_ms, other.in_flight_ms),
             n_refused=self.n_refused + other.n_refused,
+            unmet="; ".join(filter(None, (self.unmet, other.unmet))),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Committed:
-    """What an outbox had at the instant its process was killed, read from a copy of its file."""
+    """What an outbox had when its process was killed or ended, read from a copy of its file."""
 
     last_seq: int
 
 
 def committed(outbox: Path, run_id: str) -> Committed:
-    """Return what the outbox of a killed process holds; the file itself is left as it is."""
+    """Return what the outbox of a process that is gone holds; the file is left as it is."""
     copy = outbox.with_name(f"copy-{run_id}.sqlite")
     for suffix in ("", "-wal"):
         source = outbox.with_name(outbox.name + suffix)
@@ -95,7 +117,7 @@ def judge(
     run_id: str,
     *,
     at_kill: Committed | None = None,
-    is_refused: bool = False,
+    at_refusal: Committed | None = None,
 ) -> Verdict:
     """Return what became of one run's points.
 
@@ -108,7 +130,8 @@ def judge(
         store: the store's file.
         run_id: the run.
         at_kill: what the outbox had when the run was killed; None for a run that ended by itself.
-        is_refused: the run failed because nothing more could be kept, and said so.
+        at_refusal: what the outbox had of a run that failed because nothing more could be kept, and
+            said so; None for any other run.
     """
     sent = sent_points(journal) if journal.exists() else []
     values = [each.values for each in sent]
@@ -120,7 +143,9 @@ def judge(
     n_doubled = sum(n for point, n in extra.items() if n > 0 and point in known)
     n_lacking = (+lacking).total()
     tail = sent[len(stored) :] if stored == values[: len(stored)] else []
-    is_cut = at_kill is not None and _watermark(store, run_id) >= at_kill.last_seq
+    watermark = _watermark(store, run_id)
+    is_cut = at_kill is not None and watermark >= at_kill.last_seq
+    is_refused = at_refusal is not None and watermark >= at_refusal.last_seq
     n_excused = len(tail) if is_cut or is_refused else 0
     return Verdict(
         n_sent=len(sent),
@@ -130,6 +155,7 @@ def judge(
         n_altered=(+extra).total() - n_doubled,
         is_in_order=_is_in_order(values, [point for point in stored if point in known]),
         n_in_flight=n_excused if is_cut else 0,
+        most_in_flight=n_excused if is_cut else 0,
         in_flight_ms=_span_ms(tail) if is_cut else 0.0,
         n_refused=n_excused if is_refused else 0,
     )

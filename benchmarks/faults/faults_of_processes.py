@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from benchmarks.faults.check import Verdict
 
 KILLS = 3
+PACE_S = 0.001
+"""How long a point takes at least where the process that has it is killed."""
 
 
 def broker_killed(bench: Bench) -> Verdict:
@@ -75,7 +77,7 @@ def _kill_runs(bench: Bench, url: str | None, **changes: object) -> None:
     """Start run after run, kill all but the last."""
     n_each = bench.n_points // (KILLS + 1)
     for _ in range(KILLS):
-        run = bench.start_run(url, n_points=2 * n_each, **changes)
+        run = bench.start_run(url, n_points=2 * n_each, pace_s=PACE_S, **changes)
         run.child.until("sent", bench.random.randrange(n_each // 2, n_each * 3 // 2))
         bench.kill_run(run)
     finish(bench, bench.start_run(url, n_points=bench.n_points_left(), **changes))
@@ -88,7 +90,7 @@ def all_killed_at_once(bench: Bench) -> Verdict:
     with broker:
         for _ in range(KILLS):
             recorder = bench.start_recorder(broker.url)
-            run = bench.start_run(broker.url, n_points=2 * n_each)
+            run = bench.start_run(broker.url, n_points=2 * n_each, pace_s=PACE_S)
             run.child.until("sent", bench.random.randrange(n_each // 2, n_each * 3 // 2))
             broker.kill()
             bench.kill_run(run)

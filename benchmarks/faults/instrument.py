@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from labctl.instruments.in_process import WireDevice
     from labctl.instruments.transport import LinkSettings
     from labctl.run.executor import Ending
+    from labctl.run.progress import Progress
     from labctl.run.run import Run
 
 SOURCE = "the demonstration's rig.toml"
@@ -127,7 +128,11 @@ class Measurement:
 
 
 async def measure(
-    measurement: Measurement, loop: VirtualTimeLoop, sink: Sink, sent: Callable[[int], None]
+    measurement: Measurement,
+    loop: VirtualTimeLoop,
+    sink: Sink,
+    sent: Callable[[int], None],
+    observer: Callable[[Progress], None],
 ) -> Ending:
     """Carry a run out into a sink; must run on the loop given."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -139,7 +144,7 @@ async def measure(
     rig = Rig(config, channel, source=SOURCE, opener_for=lambda n, _: _opener(n, devices[n], loop))
     identities = await rig.open()
     try:
-        executor = Executor(_order(measurement), rig, sink, RunClock(loop), lambda _: None)
+        executor = Executor(_order(measurement), rig, sink, RunClock(loop), observer)
         return await executor.execute({name: asdict(each) for name, each in identities.items()})
     finally:
         await rig.close()

@@ -19,6 +19,7 @@ RANGES_A = list(EMSTAT4_HR_CURRENT_RANGES_A.values())
 
 _POTENTIAL_RANGE_V = 4.0  # pinned to this in the vendor's examples
 _MAX_DC_BANDWIDTH_HZ = 200e3
+_APPLIED_SHARE = 2.0
 _BANDWIDTH_INTERVALS = 6.0  # bandwidth x interval in the vendor's examples
 
 
@@ -34,13 +35,21 @@ def new_script(mode: PgstatMode, *, channel: int, mains_frequency_hz: float) -> 
 
 
 def dc_bandwidth_hz(interval_s: float) -> float:
-    """Return the bandwidth that points at an interval need."""
-    return min(_BANDWIDTH_INTERVALS / interval_s, _MAX_DC_BANDWIDTH_HZ)
+    """Return the bandwidth that points at an interval need, to six digits."""
+    return float(f"{min(_BANDWIDTH_INTERVALS / interval_s, _MAX_DC_BANDWIDTH_HZ):.6g}")
 
 
 def range_for_a(current_a: float) -> float:
     """Return the lowest current range whose nominal value a current stays within, else the top."""
     return next((each for each in RANGES_A if each >= abs(current_a)), RANGES_A[-1])
+
+
+def range_for_applied_a(current_a: float) -> float:
+    """Return the lowest current range that can apply a current.
+
+    A range holds almost three times its nominal value and warns from 2.46 times on.
+    """
+    return range_for_a(current_a / _APPLIED_SHARE)
 
 
 def values(instrument: str, packet: Packet, units: tuple[str, ...]) -> list[float]:

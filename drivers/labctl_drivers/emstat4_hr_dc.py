@@ -22,6 +22,7 @@ from labctl_drivers.emstat4_hr_common import (
     dc_bandwidth_hz,
     frame,
     range_for_a,
+    range_for_applied_a,
     values,
 )
 from labctl_drivers.methodscript_packets import EMSTAT4_HR_CURRENT_RANGES_A
@@ -80,7 +81,9 @@ def write_dc(script: Script, parameters: Dc, *, channel: int) -> None:
 
 def _prepare(script: Script, parameters: Dc) -> None:
     if isinstance(parameters, Cp):
-        range_a = range_for_a(max(abs(parameters.current_a), parameters.largest_current_a or 0.0))
+        range_a = range_for_applied_a(
+            max(abs(parameters.current_a), parameters.largest_current_a or 0.0)
+        )
         script.set_range("db", range_a)
         script.set_autoranging("db", range_a, range_a)
         script.set_i(0.0)  # as the vendor's example has it; the loop applies the current

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from labctl.instruments.techniques import Eis, Frame, Geis
 from labctl_drivers import methodscript_loops as loops
-from labctl_drivers.emstat4_hr_common import RANGES_A, frame, range_for_a, values
+from labctl_drivers.emstat4_hr_common import (
+    RANGES_A,
+    frame,
+    range_for_a,
+    range_for_applied_a,
+    values,
+)
 from labctl_drivers.methodscript_packets import EMSTAT4_HR_CURRENT_RANGES_A
 
 if TYPE_CHECKING:
@@ -53,7 +59,7 @@ def write_geis(script: Script, parameters: Geis) -> None:
     """
     targets, acdc = _variables(script)
     bias_a, amplitude_a_rms = parameters.bias_a, parameters.amplitude_a_rms
-    range_a = range_for_a(abs(bias_a) + math.sqrt(2) * amplitude_a_rms)
+    range_a = range_for_applied_a(abs(bias_a) + math.sqrt(2) * amplitude_a_rms)
     script.set_max_bandwidth(_MAX_BANDWIDTH_HZ)
     script.set_range("db", range_a)
     script.set_autoranging("db", range_a, range_a)

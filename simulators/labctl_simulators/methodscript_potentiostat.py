@@ -49,6 +49,7 @@ CURRENT_NOISE_RATIO = 5e-6  # rms, of the nominal range
 RESOLUTION_RATIO = 6.0 / 2**20  # of the nominal range
 POTENTIAL_NOISE_V = 20e-6
 _NOISE_BLOCK = 256
+_SLACK = 1.001
 
 
 class Potentiostat:
@@ -273,7 +274,9 @@ class Potentiostat:
         )
 
     def _status(self, *, peak_a: float, signal_a: float) -> int:
-        if self._faults.overload or peak_a >= MAX_CURRENT_A * (1 + 1e-3):
+        # A galvanostat may apply all there is; a potentiostat that needs all has lost control.
+        most_a = MAX_CURRENT_A * (_SLACK if self.mode == MODE_GALVANOSTAT else 1.0)
+        if self._faults.overload or peak_a >= most_a:
             return STATUS_OVERLOAD
         return self.currents.range.status(peak=peak_a, signal=signal_a)
 

@@ -243,3 +243,44 @@ def test_a_second_run_on_one_folder_is_refused_and_told_of_the_first(bench: Any,
     assert (second.returncode, out) == (2, "")
     assert err.count("\n") == 1
     assert f"run {run_id} (process {first.pid}, since " in err
+
+
+def campaign_order(bench: Any) -> list[str]:
+    """Return the arguments of a campaign of two entries, each as long as `order`."""
+    lines = [f"{key} = {_toml(value)}" for key, value in bench.LONG.items()]
+    (bench.folder / "long.toml").write_text("\n".join(lines))
+    entries = [
+        f'[[runs]]\nname = "{name}"\nprotocol = "temperature_eis"\nparams = "long.toml"\n'
+        'samples = { cell-1 = "sample.toml" }\n'
+        for name in ("first", "second")
+    ]
+    text = 'name = "long"\nrig = "rig.toml"\n' + "".join(entries)
+    (bench.folder / "campaign.toml").write_text(text)
+    return ["run", "campaign.toml", "--speed", bench.SPEED, "--json"]
+
+
+def _toml(value: str) -> str:
+    return value if value.startswith("[") or value.isdecimal() else json.dumps(value)
+
+
+def test_a_signal_ends_a_whole_campaign_in_the_safe_state(bench: Any, start) -> None:
+    with bench.measuring(start, campaign_order(bench)) as process:
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+    first, second = json.loads(out)
+    assert process.returncode == 1
+    assert (first["reason"], second["reason"]) == ("aborted", "not started")
+    assert first["unsafe"] == {}
+    assert is_safe(bench)
+
+
+def test_the_next_campaign_after_a_kill_makes_the_rig_safe_first(bench: Any, wires, start) -> None:
+    with bench.measuring(start, campaign_order(bench)) as process:
+        process.kill()
+    assert bench.heater_range() != "0"
+    with start(bench.folder, *campaign_order(bench)) as process:
+        wires["stage"].on_connect = lambda: process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "stopped before the run began; the rig is safe: outputs off" in err
+    assert is_safe(bench)

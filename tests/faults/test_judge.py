@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from benchmarks.faults.check import Committed, judge
+from benchmarks.faults.check import Committed, Verdict, judge
 from benchmarks.faults.mqtt_frames import Frames, damaged, payload_of
 from benchmarks.faults.wire import sent_points
 from labctl.documents import Document, Kind
@@ -84,6 +84,30 @@ def test_what_no_outbox_had_at_a_kill_is_in_flight(verdict):
 def test_what_an_outbox_had_at_a_kill_is_lost_if_it_is_not_stored(verdict):
     found = verdict(SENT[:3], at_kill=Committed(last_seq=4))
     assert (found.n_lost, found.n_in_flight) == (2, 0)
+
+
+def test_an_outbox_that_commits_too_late_is_seen(verdict, monkeypatch):
+    def found() -> bool:
+        return verdict(SENT[:2], at_kill=Committed(last_seq=2)).is_good
+
+    assert found()
+    monkeypatch.setattr("benchmarks.faults.check.MAX_IN_FLIGHT", 2)
+    assert not found()
+    monkeypatch.setattr("benchmarks.faults.check.MAX_IN_FLIGHT", 3)
+    monkeypatch.setattr("benchmarks.faults.check.MAX_IN_FLIGHT_MS", 1.9)
+    assert not found()
+
+
+def test_kills_are_judged_each_not_by_their_sum():
+    assert (Verdict(most_in_flight=150) + Verdict(most_in_flight=150)).is_good
+    assert not (Verdict(most_in_flight=10) + Verdict(most_in_flight=250)).is_good
+
+
+def test_what_a_run_could_not_keep_is_refused_only_if_all_that_it_kept_is_stored(verdict):
+    found = verdict(SENT[:3], at_refusal=Committed(last_seq=3))
+    assert (found.n_lost, found.n_refused) == (0, 2)
+    found = verdict(SENT[:3], at_refusal=Committed(last_seq=4))
+    assert (found.n_lost, found.n_refused, found.is_good) == (2, 0, False)
 
 
 def test_a_kill_excuses_no_gap(verdict):

@@ -345,7 +345,7 @@ RESTS = Protocol(
     name="rest_twice",
     script=rest_twice,
     parameters=Rests,
-    plan=lambda _: [
+    plan=lambda _, __: [
         PlannedStep(key=f"{number}/ocp", kind="ocp", expected_duration_s=10.0, technique=REST)
         for number in range(2)
     ],
