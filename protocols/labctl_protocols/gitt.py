@@ -135,12 +135,17 @@ def _summary(run: Run, parameters: GittParameters, titration: Titration) -> dict
         for direction in parameters.directions()
     }
     efficiency, warnings = _efficiency(branches)
-    off = _off_its_begin(titration) if math.isfinite(efficiency) else math.nan
-    if abs(off) > _MOST_OFF:
-        side = "above" if off > 0 else "below"
+    lost = (
+        _back_c(titration) / branches["charge"]["charge_c"]
+        if math.isfinite(efficiency)
+        else math.nan
+    )
+    below = efficiency - 1.0 + lost
+    if abs(below) > _MOST_OFF:
+        side = "below" if below > 0 else "above"
         warnings.append(
-            f"at rest the cell ended {abs(off):.1%} of the charge {side} where it began: not that "
-            "part of the coulombic efficiency, but lost_share tells what was lost"
+            f"at rest the cell ended {abs(below):.1%} of the charge {side} where it began: so much "
+            "of the coulombic efficiency is neither loss nor gain; see lost_share"
         )
     if sample.reference_potential is None:
         warnings.append("no reference_potential: potentials against Li+/Li are not known")
@@ -151,7 +156,7 @@ def _summary(run: Run, parameters: GittParameters, titration: Titration) -> dict
         "diffusion_shape": parameters.diffusion_shape,
         "reference_potential_v": sample.reference_potential,
         "coulombic_efficiency": efficiency,
-        "lost_share": 1.0 - efficiency - off,
+        "lost_share": lost,
         "branches": branches,
         "warnings": warnings,
     }
@@ -174,24 +179,28 @@ def _branch(run: Run, taken: list[PulseTaken]) -> dict[str, Any]:
     }
 
 
-def _off_its_begin(titration: Titration) -> float:
-    """Return by how much of the charge a cell ended above where it began; NaN if nothing tells.
+def _back_c(titration: Titration) -> float:
+    """Return the net charge where a discharge came back to the potential at rest of the begin.
 
-    By the potentials at rest, and by what the last two pulses changed them.
+    Between two rests, or beyond the last of them where it ended before; NaN if nothing tells. What
+    has been charged and has not come back by then is lost.
     """
-    taken = titration.taken
-    rests = [titration.first_rest, *(each.rest for each in taken)]
-    charged_c = sum(each.charge_c for each in taken if each.direction == "charge")
-    if len(rests) < 3 or not charged_c or titration.is_interrupted:
+    first = titration.first_rest
+    net_c = np.cumsum([each.charge_c for each in titration.taken])
+    back = [
+        (each.rest.potential_v, charge_c)
+        for each, charge_c in zip(titration.taken, net_c, strict=True)
+        if each.direction == "discharge" and each.rest is not None
+    ]
+    if first is None or len(back) < 2 or titration.is_interrupted:
         return math.nan
-    first, before, last = rests[0], rests[-3], rests[-1]
-    if first is None or before is None or last is None:
+    rest_v, passed_c = np.array(back).T
+    if not np.all(np.diff(rest_v) < 0):
         return math.nan
-    change_v = last.potential_v - before.potential_v
-    passed_c = taken[-1].charge_c + taken[-2].charge_c
-    if not change_v * passed_c > 0:
-        return math.nan
-    return (last.potential_v - first.potential_v) * passed_c / change_v / charged_c
+    if first.potential_v >= rest_v[-1]:
+        return float(np.interp(first.potential_v, rest_v[::-1], passed_c[::-1]))
+    slope_c_per_v = (passed_c[-1] - passed_c[-2]) / (rest_v[-1] - rest_v[-2])
+    return float(passed_c[-1] + slope_c_per_v * (first.potential_v - rest_v[-1]))
 
 
 def _efficiency(branches: dict[str, dict[str, Any]]) -> tuple[float, list[str]]:
