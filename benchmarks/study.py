@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import resource
 import tempfile
 from dataclasses import asdict, dataclass
@@ -93,11 +92,8 @@ def _stability(run: StoredRun) -> str:
 
 
 def _gitt(run: StoredRun) -> str:
-    known = [
-        each["diffusion_cm2_per_s"]
-        for each in _data(run, "gitt")
-        if each.get("diffusion_cm2_per_s") and math.isfinite(each["diffusion_cm2_per_s"])
-    ]
+    pulses = [each["diffusion"] for each in _data(run, "gitt") if each["diffusion"]]
+    known = [each["d_cm2_per_s"] for each in pulses if each["d_cm2_per_s"]]
     efficiency = _data(run, "gitt_summary")[-1]["coulombic_efficiency"]
     said = f"{len(known)} of {len(_data(run, 'gitt'))} pulses give a D"
     if known:

@@ -35,7 +35,6 @@ FAULTS: dict[str, Callable[[Bench], Verdict]] = {
     "two-recorders": networks.two_recorders,
     "two-days-offline": networks.two_days_offline,
     "outbox-disk-full": machines.outbox_disk_full,
-    "outbox-disk-full-with-reserve": machines.outbox_disk_full_with_reserve,
     "store-disk-full": machines.store_disk_full,
     "clock-set-back": machines.clock_set_back,
 }

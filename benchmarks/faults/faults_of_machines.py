@@ -6,20 +6,19 @@ import shutil
 import struct
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.faults.bench import RESERVE_BYTES, finish
+from benchmarks.faults.bench import finish
 from benchmarks.faults.brokers import MissingProgramError, Mosquitto
-from benchmarks.faults.check import Verdict
-from benchmarks.faults.faults_of_processes import PACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from benchmarks.faults.bench import Bench, RunChild
+    from benchmarks.faults.bench import Bench
+    from benchmarks.faults.check import Verdict
 
 _BYTES_PER_POINT = 400
 _SMALLEST_DISK = 1_000_000
@@ -69,38 +68,6 @@ def outbox_disk_full(bench: Bench) -> Verdict:
                 n_left = bench.n_points_left()
                 finish(bench, bench.start_run(broker.url, n_points=n_left, reserve_bytes=0))
         return bench.verdict()
-
-
-def outbox_disk_full_with_reserve(bench: Bench) -> Verdict:
-    """Fill the disk of an outbox with a reserve: the run pauses; mended, it completes."""
-    size = _BYTES_PER_POINT * bench.n_points + 4 * RESERVE_BYTES
-    with _small_disk(bench, size) as disk:
-        bench.outbox = disk / "outbox.sqlite"
-        ballast = disk / "ballast"
-        broker = Mosquitto(bench.folder)
-        run = bench.start_run(broker.url, pace_s=PACE_S)
-        run.child.until("sent", bench.n_points // 4)
-        _fill(ballast)
-        run.child.until("paused")
-        bench.notes.append(f"paused at {run.child.facts.get('sent')} points")
-        ballast.unlink()
-        with broker:
-            bench.start_recorder(broker.url)
-            finish(bench, run)
-        return bench.verdict() + Verdict(unmet=_not_paused_and_completed(run))
-
-
-def _fill(file: Path) -> None:
-    """Fill a disk to its last block."""
-    with file.open("wb", buffering=0) as ballast, suppress(OSError):
-        while True:
-            ballast.write(bytes(1 << 12))
-
-
-def _not_paused_and_completed(run: RunChild) -> str:
-    """Return what a run that should have paused and then completed did instead; "" if it did."""
-    ended, message = run.child.facts.get("ended"), str(run.child.facts.get("message"))
-    return "" if ended == "completed" and "pauses: " in message else f"{ended}: {message}"
 
 
 def store_disk_full(bench: Bench) -> Verdict:

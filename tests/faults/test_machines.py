@@ -20,11 +20,6 @@ def test_a_full_outbox_disk_is_told_and_costs_nothing_that_was_kept(survive):
     assert any("full" in words for words in result.words)
 
 
-def test_a_full_outbox_disk_with_a_reserve_makes_a_run_pause_and_then_complete(survive):
-    result = survive("outbox-disk-full-with-reserve")
-    assert result.verdict.n_stored == result.n_points
-
-
 def test_a_clock_set_back_by_an_hour_changes_nothing(survive):
     result = survive("clock-set-back")
     assert any("went back by 0:59" in note for note in result.notes)
