@@ -60,3 +60,19 @@ def conductivity(
         u_ln_r=u_ln_r,
         u_ln_geometry=u_ln_geometry,
     )
+
+
+class Pellet(BaseModel):
+    """The geometry of a disc-shaped pellet, in m."""
+
+    model_config = ConfigDict(frozen=True)
+
+    thickness_m: float
+    diameter_m: float
+    u_thickness_m: float = 0.0
+    u_diameter_m: float = 0.0
+
+    def sigma_s_per_cm(self, resistance_ohm: float, u_resistance_ohm: float) -> tuple[float, float]:
+        """Return the conductivity that a resistance means, and its standard uncertainty."""
+        sigma = conductivity(r_ohm=resistance_ohm, u_r_ohm=u_resistance_ohm, **self.model_dump())
+        return sigma.sigma_s_per_cm, sigma.u_sigma_s_per_cm

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from labctl.analysis.conductivity import conductivity
 from labctl.analysis.steady_current import STEADY_DRIFT_PER_HOUR, SteadyCurrent
 from labctl.errors import AnalysisError
 from labctl.quantities import format_si
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from labctl.analysis.conductivity import Pellet
 
 TIMES_NOISE = 5.0
 _COVERAGE = 2.0  # standard uncertainties that a bound lies above what was seen
@@ -101,22 +102,6 @@ class ElectronicConductivity(BaseModel):
     sigma_upper_bound_s_per_cm: float | None = None
     reason: str = ""
     warnings: tuple[str, ...] = ()
-
-
-class Pellet(BaseModel):
-    """The geometry of a disc-shaped pellet, in m."""
-
-    model_config = ConfigDict(frozen=True)
-
-    thickness_m: float
-    diameter_m: float
-    u_thickness_m: float = 0.0
-    u_diameter_m: float = 0.0
-
-    def sigma_s_per_cm(self, resistance_ohm: float, u_resistance_ohm: float) -> tuple[float, float]:
-        """Return the conductivity that a resistance means, and its standard uncertainty."""
-        sigma = conductivity(r_ohm=resistance_ohm, u_r_ohm=u_resistance_ohm, **self.model_dump())
-        return sigma.sigma_s_per_cm, sigma.u_sigma_s_per_cm
 
 
 def reference_current(references: Sequence[SteadyCurrent]) -> Reference:

@@ -95,38 +95,62 @@ class Technique(Protocol):
         ...
 
 
-def log_spaced_hz(start_hz: float, end_hz: float, n_points: int) -> list[float]:
-    """Return frequencies that are logarithmically spaced, both ends included."""
-    if n_points == 1:
-        return [start_hz]
-    ratio, steps = end_hz / start_hz, n_points - 1
-    return [start_hz * ratio ** (i / steps) for i in range(n_points)]
-
-
-def sweep_duration_s(frequencies_hz: list[float]) -> float:
-    """Return about how long an impedance sweep takes."""
-    return sum(_OVERHEAD_PER_POINT_S + _PERIODS_PER_POINT / f for f in frequencies_hz)
-
-
-def asked_frequencies(start_hz: float, end_hz: float) -> list[Asked]:
-    """Return what an impedance sweep asks for in frequency."""
-    return [
-        Asked("frequency_start_hz", start_hz, "frequency_hz"),
-        Asked("frequency_end_hz", end_hz, "frequency_hz"),
-    ]
-
-
 @dataclass(frozen=True, kw_only=True)
-class Eis:
-    """Electrochemical impedance spectroscopy: a potential sine of falling or rising frequency.
+class _Sweep:
+    """What impedance spectra have in common: the way through their frequencies.
 
     Attributes:
         frequency_start_hz: first frequency.
         frequency_end_hz: last frequency.
         n_points: frequencies, logarithmically spaced, both ends included.
+        repeats_first: measure the first frequency once more at the end, to see drift.
+    """
+
+    frequency_start_hz: float
+    frequency_end_hz: float
+    n_points: int
+    repeats_first: bool = False
+
+    @property
+    def expected_points(self) -> int:
+        """Return how many points the technique gives when nothing goes wrong."""
+        return self.n_points + int(self.repeats_first)
+
+    def frequencies_hz(self) -> list[float]:
+        """Return the frequencies asked for; an instrument may quantise them."""
+        if self.n_points == 1:
+            return [self.frequency_start_hz]
+        ratio = self.frequency_end_hz / self.frequency_start_hz
+        steps = self.n_points - 1
+        return [self.frequency_start_hz * ratio ** (i / steps) for i in range(self.n_points)]
+
+    def expected_duration_s(self) -> float:
+        """Return about how long it takes, for progress and planning."""
+        frequencies = self.frequencies_hz() + [self.frequency_start_hz] * self.repeats_first
+        return sum(_OVERHEAD_PER_POINT_S + _PERIODS_PER_POINT / f for f in frequencies)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters as a document holds them."""
+        return asdict(self)
+
+    def ended_by(self, last: Mapping[str, float]) -> str:
+        """Return "": a spectrum is measured to its end."""
+        return ""
+
+    def _asked_frequencies(self) -> list[Asked]:
+        return [
+            Asked("frequency_start_hz", self.frequency_start_hz, "frequency_hz"),
+            Asked("frequency_end_hz", self.frequency_end_hz, "frequency_hz"),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eis(_Sweep):
+    """Electrochemical impedance spectroscopy: a potential sine of falling or rising frequency.
+
+    Attributes:
         amplitude_v_rms: root-mean-square amplitude of the sine (not peak, not peak to peak).
         bias_v: DC potential under the sine, WE against RE.
-        repeats_first: measure the first frequency once more at the end, to see drift.
         is_bias_known: False in a plan whose `bias_v` will be a potential measured before; it is
             checked once it is known.
         first_impedance_ohm: about |Z| at the first frequency, if known: an instrument that changes
@@ -145,39 +169,16 @@ class Eis:
         "is_repeat": "1",
     }
 
-    frequency_start_hz: float
-    frequency_end_hz: float
-    n_points: int
     amplitude_v_rms: float
     bias_v: float = 0.0
-    repeats_first: bool = False
     is_bias_known: bool = True
     first_impedance_ohm: float | None = None
-
-    @property
-    def expected_points(self) -> int:
-        """Return how many points the technique gives when nothing goes wrong."""
-        return self.n_points + int(self.repeats_first)
-
-    def frequencies_hz(self) -> list[float]:
-        """Return the frequencies asked for; an instrument may quantise them."""
-        return log_spaced_hz(self.frequency_start_hz, self.frequency_end_hz, self.n_points)
-
-    def expected_duration_s(self) -> float:
-        """Return about how long it takes, for progress and planning."""
-        return sweep_duration_s(
-            self.frequencies_hz() + [self.frequency_start_hz] * self.repeats_first
-        )
-
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters as a document holds them."""
-        return asdict(self)
 
     def asked(self) -> list[Asked]:
         """Return every value that has to keep a limit."""
         peak_v = math.sqrt(2) * self.amplitude_v_rms
         sine = [
-            *asked_frequencies(self.frequency_start_hz, self.frequency_end_hz),
+            *self._asked_frequencies(),
             Asked("amplitude_v_rms", self.amplitude_v_rms, "amplitude_v_rms"),
         ]
         if not self.is_bias_known:
@@ -188,22 +189,14 @@ class Eis:
             Asked("bias_v plus the sine's peak", self.bias_v + peak_v, "potential_v"),
         ]
 
-    def ended_by(self, last: Mapping[str, float]) -> str:
-        """Return "": a spectrum is measured to its end."""
-        return ""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Geis:
+class Geis(_Sweep):
     """Galvanostatic impedance spectroscopy: a current sine of falling or rising frequency.
 
     Attributes:
-        frequency_start_hz: first frequency.
-        frequency_end_hz: last frequency.
-        n_points: frequencies, logarithmically spaced, both ends included.
         amplitude_a_rms: root-mean-square amplitude of the sine (not peak, not peak to peak).
         bias_a: DC current under the sine.
-        repeats_first: measure the first frequency once more at the end, to see drift.
     """
 
     NAME: ClassVar[str] = "geis"
@@ -218,45 +211,18 @@ class Geis:
         "is_repeat": "1",
     }
 
-    frequency_start_hz: float
-    frequency_end_hz: float
-    n_points: int
     amplitude_a_rms: float
     bias_a: float = 0.0
-    repeats_first: bool = False
-
-    @property
-    def expected_points(self) -> int:
-        """Return how many points the technique gives when nothing goes wrong."""
-        return self.n_points + int(self.repeats_first)
-
-    def frequencies_hz(self) -> list[float]:
-        """Return the frequencies asked for; an instrument may quantise them."""
-        return log_spaced_hz(self.frequency_start_hz, self.frequency_end_hz, self.n_points)
-
-    def expected_duration_s(self) -> float:
-        """Return about how long it takes, for progress and planning."""
-        return sweep_duration_s(
-            self.frequencies_hz() + [self.frequency_start_hz] * self.repeats_first
-        )
-
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters as a document holds them."""
-        return asdict(self)
 
     def asked(self) -> list[Asked]:
         """Return every value that has to keep a limit."""
         peak_a = math.sqrt(2) * self.amplitude_a_rms
         return [
-            *asked_frequencies(self.frequency_start_hz, self.frequency_end_hz),
+            *self._asked_frequencies(),
             Asked("amplitude_a_rms", self.amplitude_a_rms, "amplitude_a_rms"),
             Asked("bias_a less the sine's peak", self.bias_a - peak_a, "current_a"),
             Asked("bias_a plus the sine's peak", self.bias_a + peak_a, "current_a"),
         ]
-
-    def ended_by(self, last: Mapping[str, float]) -> str:
-        """Return "": a spectrum is measured to its end."""
-        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,8 @@ class ProgressTracker:
         if key not in self._durations:
             return
         passed = list(takewhile(lambda planned: planned != key, self._durations))
+        if not passed:
+            return
         for planned in passed:
             del self._durations[planned]
         self._ahead_s = sum(self._durations.values())

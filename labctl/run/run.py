@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labctl.errors import BadInputError, LabctlError
-from labctl.instruments.capabilities import (
-    CAPABILITY_OF,
-    CanCa,
-    CanCp,
-    CanCv,
-    CanEis,
-    CanGeis,
-    CanLsv,
-    CanOcp,
-)
+from labctl.instruments.capabilities import CAPABILITY_OF
 from labctl.run.limits import check_frame, check_rate, check_technique, check_temperature
 from labctl.run.settle import Rest
 from labctl.run.settling import ProbeSettings, Settling
@@ -156,26 +147,23 @@ class Run:
             LimitError: a parameter outside what the rig allows; nothing was sent.
             InstrumentError: the instrument failed; its cell is off.
         """
-        return await self._measure(key, parameters, self._potentiostat(CanEis).eis)
+        return await self.measure(key=key, parameters=parameters)
 
     async def geis(self, *, key: str, parameters: Geis) -> Measurement:
         """Measure an impedance spectrum with a current sine and return it; errors as for `eis`."""
-        return await self._measure(key, parameters, self._potentiostat(CanGeis).geis)
+        return await self.measure(key=key, parameters=parameters)
 
     async def ocp(self, *, key: str, parameters: Ocp, until: Until | None = None) -> Measurement:
         """Measure the open-circuit potential and return it; `until` and errors as for `ca`."""
-        frames = self._potentiostat(CanOcp).ocp
-        return await self._measure(key, parameters, frames, until)
+        return await self.measure(key=key, parameters=parameters, until=until)
 
     async def lsv(self, *, key: str, parameters: Lsv, until: Until | None = None) -> Measurement:
         """Sweep the potential once and return the points; `until` and errors as for `ca`."""
-        frames = self._potentiostat(CanLsv).lsv
-        return await self._measure(key, parameters, frames, until)
+        return await self.measure(key=key, parameters=parameters, until=until)
 
     async def cv(self, *, key: str, parameters: Cv, until: Until | None = None) -> Measurement:
         """Sweep the potential to and fro and return the points; `until` and errors as for `ca`."""
-        frames = self._potentiostat(CanCv).cv
-        return await self._measure(key, parameters, frames, until)
+        return await self.measure(key=key, parameters=parameters, until=until)
 
     async def ca(self, *, key: str, parameters: Ca, until: Until | None = None) -> Measurement:
         """Hold a potential and return the points; the script may end it early.
@@ -189,20 +177,34 @@ class Run:
         Raises:
             As `eis`.
         """
-        frames = self._potentiostat(CanCa).ca
-        return await self._measure(key, parameters, frames, until)
+        return await self.measure(key=key, parameters=parameters, until=until)
 
     async def cp(self, *, key: str, parameters: Cp, until: Until | None = None) -> Measurement:
         """Hold a current and return the points; `until` and errors as for `ca`."""
-        frames = self._potentiostat(CanCp).cp
-        return await self._measure(key, parameters, frames, until)
+        return await self.measure(key=key, parameters=parameters, until=until)
 
-    async def measure(self, *, key: str, parameters: Technique) -> Measurement:
-        """Take whichever technique it is and return the points; errors as for `eis`."""
-        name = parameters.NAME
-        return await self._measure(
-            key, parameters, getattr(self._potentiostat(CAPABILITY_OF[name]), name)
-        )
+    async def measure(
+        self, *, key: str, parameters: Technique, until: Until | None = None
+    ) -> Measurement:
+        """Take whichever technique it is and return the points; `until` and errors as for `ca`.
+
+        Each frame is recorded as it comes.
+        """
+        frames = self._frames_of(parameters)
+        check_technique(self._channel.limits, parameters)
+        self._expected[key] = (parameters.NAME, parameters.expected_points)
+        about = key, parameters.NAME, parameters.parameters()
+        async with self._step(*about) as outcome, self._channel.turn:
+            step, began_s = len(self._keys) - 1, self._clock.elapsed_s()
+            columns, said = await self._collect(step, parameters, frames, until)
+            measured = Measurement(
+                step,
+                {name: np.array(values) for name, values in columns.items()},
+                self._telemetry.mean_temperature_k(began_s),
+                said or _ended_by(parameters, columns),
+            )
+            outcome.update(self._outcome(key, parameters, measured))
+        return measured
 
     async def wait(self, *, key: str, duration_s: float) -> None:
         """Wait, cell off; the stage's temperature is recorded meanwhile."""
@@ -277,34 +279,12 @@ class Run:
         taken = (*self._keys, *self.forgone)
         self._expected = {key: due for key, due in self._expected.items() if key in taken}
 
-    def _potentiostat(self, capability: type[Any]) -> Any:
-        potentiostat = self._channel.potentiostat
+    def _frames_of(self, parameters: Technique) -> Callable[[Any], AsyncGenerator[Frame, None]]:
+        """Return what measures a technique on the channel's potentiostat."""
+        potentiostat, capability = self._channel.potentiostat, CAPABILITY_OF[parameters.NAME]
         if not isinstance(potentiostat, capability):
             raise BadInputError(f"{self._channel.name}: its potentiostat is no {capability}")
-        return potentiostat
-
-    async def _measure(
-        self,
-        key: str,
-        parameters: Technique,
-        frames: Callable[[Any], AsyncGenerator[Frame, None]],
-        until: Until | None = None,
-    ) -> Measurement:
-        """Take one measuring step: record each frame as it comes, return all of them."""
-        check_technique(self._channel.limits, parameters)
-        self._expected[key] = (parameters.NAME, parameters.expected_points)
-        about = key, parameters.NAME, parameters.parameters()
-        async with self._step(*about) as outcome, self._channel.turn:
-            step, began_s = len(self._keys) - 1, self._clock.elapsed_s()
-            columns, said = await self._collect(step, parameters, frames, until)
-            measured = Measurement(
-                step,
-                {name: np.array(values) for name, values in columns.items()},
-                self._telemetry.mean_temperature_k(began_s),
-                said or _ended_by(parameters, columns),
-            )
-            outcome.update(self._outcome(key, parameters, measured))
-        return measured
+        return getattr(potentiostat, parameters.NAME)
 
     async def _collect(
         self,

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from labctl.analysis.conductivity import Conductivity, conductivity
 from labctl.analysis.impedance import fit_impedance
 from labctl.errors import AnalysisError
 from labctl.instruments.capabilities import CanEis
 from labctl.quantities import DurationS, FrequencyHz
 from labctl.run.protocol import PlannedStep, Protocol, step
+from labctl_protocols.geometry import conductivity_of
 from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
 from labctl_protocols.spectra import SpectrumParameters, usable
 
 if TYPE_CHECKING:
+    from labctl.analysis.conductivity import Conductivity
     from labctl.config import SampleConfig
     from labctl.run.run import Measurement, Run
 
@@ -81,7 +82,7 @@ async def _record_spectrum(run: Run, key: str, measured: Measurement) -> list[Co
     }
     try:
         fit = fit_impedance(*usable(measured))
-        sigma = _conductivity(run, fit.r_total_ohm, fit.u_r_total_ohm)
+        sigma = conductivity_of(run.sample, fit.r_total_ohm, fit.u_r_total_ohm)
     except AnalysisError as error:
         await run.record("fit", {**about, "warnings": [str(error)]})
         return []
@@ -98,20 +99,6 @@ async def _record_spectrum(run: Run, key: str, measured: Measurement) -> list[Co
         },
     )
     return [] if sigma is None or not fit.is_arc_closed else [sigma]
-
-
-def _conductivity(run: Run, r_ohm: float, u_r_ohm: float) -> Conductivity | None:
-    sample = run.sample
-    if sample.thickness is None or sample.diameter is None:
-        return None
-    return conductivity(
-        r_ohm=r_ohm,
-        u_r_ohm=u_r_ohm,
-        thickness_m=sample.thickness,
-        diameter_m=sample.diameter,
-        u_thickness_m=sample.thickness_uncertainty,
-        u_diameter_m=sample.diameter_uncertainty,
-    )
 
 
 def _together(run: Run, found: list[Conductivity]) -> dict[str, Any]:

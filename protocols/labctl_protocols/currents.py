@@ -6,18 +6,21 @@ A protocol that drives a current inherits `CurrentParameters`; its plan and its 
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from labctl.errors import BadInputError
+from labctl.instruments.dc_techniques import Cp, Stop
 from labctl.quantities import CurrentA, CurrentDensityAPerM2
 from labctl.run.protocol import Parameters
+from labctl_protocols.geometry import electrode_area_m2
 
 if TYPE_CHECKING:
     from labctl.config import SampleConfig
 
+Direction = Literal["charge", "discharge"]
+SIGN = {"charge": 1.0, "discharge": -1.0}
 _S_PER_H = 3600.0
 _WAYS = ("current", "current_density", "c_rate")
 
@@ -50,8 +53,8 @@ class CurrentParameters(Parameters):
             BadInputError: the sample file lacks what it needs.
         """
         if self.current_density is not None:
-            diameter_m = _given(sample.diameter, "diameter", "a current_density")
-            return self.current_density * math.pi * diameter_m**2 / 4.0
+            area_m2 = _given(electrode_area_m2(sample), "diameter", "a current_density")
+            return self.current_density * area_m2
         if self.c_rate is not None:
             return (
                 self.c_rate
@@ -65,3 +68,23 @@ def _given(value: float | None, key: str, what_for: str) -> float:
     if value is None:
         raise BadInputError(f"sample: {key}: missing; {what_for} needs it")
     return value
+
+
+def driven(
+    direction: Direction,
+    current_a: float,
+    *,
+    window_v: tuple[float, float],
+    duration_s: float,
+    interval_s: float,
+) -> Cp:
+    """Return a constant current in one direction, up to the end of a window of potentials."""
+    low_v, high_v = window_v
+    is_charge = direction == "charge"
+    return Cp(
+        current_a=SIGN[direction] * current_a,
+        duration_s=duration_s,
+        interval_s=interval_s,
+        stop=Stop(potential_above_v=high_v) if is_charge else Stop(potential_below_v=low_v),
+        largest_current_a=current_a,
+    )

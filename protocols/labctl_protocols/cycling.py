@@ -17,12 +17,10 @@ from labctl.instruments.capabilities import CanCa, CanCp, CanOcp
 from labctl.instruments.techniques import Ocp
 from labctl.quantities import DurationS, ShareOfOne
 from labctl.run.protocol import PlannedStep, Protocol, step
-from labctl_protocols.currents import CurrentParameters
+from labctl_protocols.currents import CurrentParameters, Direction
 from labctl_protocols.half_cycles import (
-    Direction,
     HalfCycleSettings,
     half_cycle_steps,
-    nominal_capacity_c,
     take_half_cycle,
 )
 from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
@@ -78,7 +76,7 @@ class CyclingParameters(PotentialWindow, OneTemperatureParameters):
             settings = HalfCycleSettings(
                 current_a=rate.current_a(sample),
                 window_v=self.window_v(sample),
-                nominal_capacity_c=nominal_capacity_c(sample),
+                nominal_capacity_c=sample.nominal_capacity,
                 interval_s=self.interval,
                 cv_until=self.cv_until,
                 cv_longest_s=self.cv_longest,

@@ -18,25 +18,20 @@ from labctl.instruments.capabilities import CanCp, CanEis, CanOcp
 from labctl.instruments.techniques import Ocp
 from labctl.quantities import DurationS, ShareOfOne, VoltageV
 from labctl.run.protocol import PlannedStep, Protocol, step
-from labctl_protocols.currents import CurrentParameters
+from labctl_protocols.currents import SIGN, CurrentParameters, Direction
 from labctl_protocols.half_cycles import (
-    SIGN,
-    Direction,
     HalfCycleSettings,
-    nominal_capacity_c,
     summary,
 )
 from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
 from labctl_protocols.potential_window import PotentialWindow
-from labctl_protocols.spectra import SpectrumParameters, measure_at_rest, processes
+from labctl_protocols.spectra import SpectrumParameters, processes
 
 if TYPE_CHECKING:
     from labctl.config import SampleConfig
     from labctl.run.run import Run
 
 _DIRECTIONS: tuple[Direction, Direction] = ("charge", "discharge")
-_LONGEST_S = 200 * 3600.0
-_SPARE = 2.0
 
 
 class CyclingEisParameters(
@@ -78,7 +73,7 @@ class CyclingEisParameters(
         return HalfCycleSettings(
             current_a=self.current_a(sample),
             window_v=self.window_v(sample),
-            nominal_capacity_c=nominal_capacity_c(sample),
+            nominal_capacity_c=sample.nominal_capacity,
             interval_s=self.interval,
         )
 
@@ -105,11 +100,7 @@ class CyclingEisParameters(
 
     def most_segments(self, sample: SampleConfig) -> int:
         """Return how many pieces a half-cycle may have."""
-        nominal_c = nominal_capacity_c(sample)
-        longest_s = _LONGEST_S
-        if nominal_c is not None:
-            longest_s = _SPARE * nominal_c / self.current_a(sample)
-        return max(1, math.ceil(longest_s / self.segment_s(sample)))
+        return max(1, math.ceil(self.settings(sample).longest_s / self.segment_s(sample)))
 
 
 def plan(parameters: CyclingEisParameters, sample: SampleConfig) -> list[PlannedStep]:
@@ -217,7 +208,7 @@ async def _spectrum(
     rested = await run.ocp(key=place.key("rest"), parameters=parameters.resting())
     potential_v = float(rested.column("potential_v")[-1])
     key = place.key("eis")
-    measured = await measure_at_rest(run, key, parameters, potential_v)
+    measured = await run.eis(key=key, parameters=parameters.sweep(potential_v))
     found = processes(measured)
     if not rested.ended_by:
         changing = "the cell had not come to rest: its potential still changed"

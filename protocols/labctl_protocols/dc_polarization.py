@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from labctl.analysis.polarization import ElectronicConductivity, Pellet, electronic_conductivity
+from labctl.analysis.polarization import ElectronicConductivity, electronic_conductivity
 from labctl.analysis.steady_current import (
     STEADY_DRIFT_PER_HOUR,
     PotentialStep,
@@ -28,7 +28,8 @@ from labctl.instruments.capabilities import CanCa, CanOcp
 from labctl.instruments.dc_techniques import Ca
 from labctl.instruments.techniques import Ocp, PointStatus
 from labctl.quantities import DurationS, ShareOfOne, VoltageV, format_si
-from labctl.run.protocol import PlannedStep, Protocol
+from labctl.run.protocol import PlannedStep, Protocol, step
+from labctl_protocols.geometry import pellet_of
 from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
 
 if TYPE_CHECKING:
@@ -101,15 +102,7 @@ class DcPolarizationParameters(OneTemperatureParameters):
 def plan(parameters: DcPolarizationParameters, _: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `dc_polarization` will take, each hold for its longest time."""
     techniques = [("rest", parameters.open_circuit()), *parameters.holds()]
-    steps = [
-        PlannedStep(
-            key=key,
-            kind=technique.NAME,
-            expected_duration_s=technique.expected_duration_s(),
-            technique=technique,
-        )
-        for key, technique in techniques
-    ]
+    steps = [step(key, technique) for key, technique in techniques]
     return [*planned_settle(parameters), *steps]
 
 
@@ -236,18 +229,6 @@ def _about_temperatures(temperatures_k: list[float]) -> list[str]:
     return [f"the temperature moved by {spread_k:.1f} K from hold to hold"]
 
 
-def _pellet(sample: SampleConfig) -> Pellet | None:
-    """Return the sample's geometry, or None where it is not known."""
-    if sample.thickness is None or sample.diameter is None:
-        return None
-    return Pellet(
-        thickness_m=sample.thickness,
-        diameter_m=sample.diameter,
-        u_thickness_m=sample.thickness_uncertainty,
-        u_diameter_m=sample.diameter_uncertainty,
-    )
-
-
 async def _record_result(
     run: Run,
     parameters: DcPolarizationParameters,
@@ -259,7 +240,7 @@ async def _record_result(
     """Record conductivity and resistance, or their bounds, or why there is neither."""
     try:
         found: ElectronicConductivity = electronic_conductivity(
-            held, references, _pellet(run.sample), drift_per_hour=parameters.steady_drift
+            held, references, pellet_of(run.sample), drift_per_hour=parameters.steady_drift
         )
     except AnalysisError as error:
         nothing = {"is_bound": True, "reason": str(error), "warnings": warnings}

@@ -20,7 +20,6 @@ from labctl.instruments.capabilities import CanCp, CanOcp
 from labctl.run.protocol import PlannedStep, Protocol, step
 from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
 from labctl_protocols.titration import (
-    Direction,
     Mode,
     TitrationParameters,
     pulse_steps,
@@ -30,6 +29,7 @@ from labctl_protocols.titration_pulses import PulseTaken, Titration
 if TYPE_CHECKING:
     from labctl.config import SampleConfig
     from labctl.run.run import Run
+    from labctl_protocols.currents import Direction
 
 _SPARE = 1.25  # a cell may hold more than its nominal capacity
 _MOST_PULSES = 5000

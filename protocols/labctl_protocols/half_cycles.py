@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from labctl.analysis.cycling import HalfCycle, half_cycle, together
 from labctl.instruments.dc_techniques import Ca, Cp, Stop
 from labctl.run.protocol import PlannedStep, step
+from labctl_protocols.currents import driven
 
 if TYPE_CHECKING:
-    from labctl.config import SampleConfig
     from labctl.run.run import Measurement, Run
+    from labctl_protocols.currents import Direction
 
-Direction = Literal["charge", "discharge"]
-SIGN = {"charge": 1.0, "discharge": -1.0}
 _LONGEST_S = 200 * 3600.0  # where no nominal capacity says how long a half-cycle may take
 _SPARE = 2.0  # a cell may hold more than its nominal capacity
 
@@ -52,15 +51,12 @@ class HalfCycleSettings:
 
     def current(self, direction: Direction, *, longest_s: float | None = None) -> Cp:
         """Return the step of constant current, up to the end of the window."""
-        low_v, high_v = self.window_v
-        is_charge = direction == "charge"
-        stop = Stop(potential_above_v=high_v) if is_charge else Stop(potential_below_v=low_v)
-        return Cp(
-            current_a=SIGN[direction] * self.current_a,
+        return driven(
+            direction,
+            self.current_a,
+            window_v=self.window_v,
             duration_s=self.longest_s if longest_s is None else longest_s,
             interval_s=self.interval_s,
-            stop=stop,
-            largest_current_a=self.current_a,
         )
 
     def hold(self) -> Ca | None:
@@ -91,11 +87,8 @@ async def take_half_cycle(
     run: Run, key: str, direction: Direction, settings: HalfCycleSettings
 ) -> HalfCycle:
     """Charge or discharge once and return what passed."""
-    parts = [
-        summary(
-            await run.cp(key=f"{key}/{direction}", parameters=settings.current(direction)),
-        )
-    ]
+    current = settings.current(direction)
+    parts = [summary(await run.cp(key=f"{key}/{direction}", parameters=current))]
     hold = settings.hold() if direction == "charge" else None
     if hold is not None:
         parts.append(summary(await run.ca(key=f"{key}/charge-cv", parameters=hold)))
@@ -110,8 +103,3 @@ def summary(measured: Measurement) -> HalfCycle:
         measured.column("elapsed_s"),
         ended_by=measured.ended_by,
     )
-
-
-def nominal_capacity_c(sample: SampleConfig) -> float | None:
-    """Return what the sample can hold, if its file says."""
-    return sample.nominal_capacity

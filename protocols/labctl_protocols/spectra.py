@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from labctl.run.run import Measurement, Run
+    from labctl.run.run import Measurement
 
 
 class SpectrumParameters(Parameters):
@@ -54,13 +54,6 @@ class SpectrumParameters(Parameters):
             is_bias_known=bias_v is not None,
             repeats_first=True,
         )
-
-
-async def measure_at_rest(
-    run: Run, key: str, parameters: SpectrumParameters, potential_v: float
-) -> Measurement:
-    """Measure a spectrum around the potential that the cell has come to rest at."""
-    return await run.eis(key=key, parameters=parameters.sweep(potential_v))
 
 
 def usable(measured: Measurement) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:

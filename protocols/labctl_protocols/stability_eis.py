@@ -23,7 +23,6 @@ from labctl.run.protocol import PlannedStep, Protocol, step
 from labctl_protocols.one_temperature import OneTemperatureParameters, planned_settle, settle
 from labctl_protocols.spectra import (
     SpectrumParameters,
-    measure_at_rest,
     processes,
     usable,
 )
@@ -110,7 +109,7 @@ async def stability_eis(run: Run, parameters: StabilityEisParameters) -> None:
         rested = await run.ocp(key=f"{key}/rest", parameters=rest)
         potential_v = float(rested.column("potential_v")[-1])
         began_s = run.elapsed_s
-        measured = await measure_at_rest(run, f"{key}/eis", parameters, potential_v)
+        measured = await run.eis(key=f"{key}/eis", parameters=parameters.sweep(potential_v))
         await _record(run, f"{key}/eis", measured, potential_v, began_s, series)
     await _record_trend(run, series)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +19,8 @@ from labctl.quantities import (
     VoltageV,
     format_si,
 )
-from labctl.run.protocol import Parameters, PlannedStep
+from labctl.run.protocol import Parameters, PlannedStep, step
+from labctl_protocols.geometry import electrode_area_m2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,15 +100,7 @@ def planned_sweep(
         (f"{place}/ocp", parameters.resting()),
         (f"{place}/lsv", parameters.sweep(parameters.expected_ocv, electrode_area_m2(sample))),
     ]
-    return [
-        PlannedStep(
-            key=key,
-            kind=technique.NAME,
-            expected_duration_s=technique.expected_duration_s(),
-            technique=technique,
-        )
-        for key, technique in techniques
-    ]
+    return [step(key, technique) for key, technique in techniques]
 
 
 @dataclass(frozen=True)
@@ -148,11 +140,6 @@ def _about_rest(rest: Measurement, change_v: float) -> tuple[str, ...]:
     if rest.ended_by or moved_v <= change_v:
         return ()
     return (f"not at rest: the potential moved by {format_si(moved_v, 'V', 3)} in its last 10 min",)
-
-
-def electrode_area_m2(sample: SampleConfig) -> float | None:
-    """Return the area of the electrode, or None where it is not known."""
-    return None if sample.diameter is None else math.pi * sample.diameter**2 / 4
 
 
 def sweep_in(measurement: Measurement, sample: SampleConfig) -> Sweep:

@@ -16,9 +16,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from labctl.analysis.conductivity import Conductivity, conductivity
 from labctl.analysis.impedance import (
     DriftCheck,
     ImpedanceFit,
@@ -29,13 +28,16 @@ from labctl.analysis.impedance import (
 from labctl.errors import AnalysisError
 from labctl.instruments.capabilities import CanEis
 from labctl.instruments.techniques import Eis, PointStatus
-from labctl.quantities import FrequencyHz, VoltageV, format_si
-from labctl.run.protocol import PlannedStep, Protocol
+from labctl.quantities import FrequencyHz
+from labctl.run.protocol import PlannedStep, Protocol, step
 from labctl.run.settling import ProbeSettings
 from labctl_protocols.conductivity_series import FEWEST_TEMPERATURES, ConductivitySeries, Point
+from labctl_protocols.geometry import conductivity_of
+from labctl_protocols.spectra import SpectrumParameters
 from labctl_protocols.temperatures import ProbedTemperatureParameters, settle, settle_step
 
 if TYPE_CHECKING:
+    from labctl.analysis.conductivity import Conductivity
     from labctl.config import SampleConfig
     from labctl.run.run import Measurement, Run
     from labctl.run.settle import SettleResult
@@ -44,61 +46,29 @@ _WELL_FILLED = 0.1  # share of its range from which on a current is measured as 
 _UNCHECKED = ("drift not checked: the first frequency was measured in too large a current range",)
 
 
-class TemperatureEisParameters(ProbedTemperatureParameters):
+class TemperatureEisParameters(SpectrumParameters, ProbedTemperatureParameters):
     """Parameters of `temperature_eis`, besides those of temperatures and settling.
 
     Attributes:
-        amplitude_v_rms: root-mean-square amplitude of the sine.
-        frequency_start: first and highest frequency.
         frequency_end: last and lowest frequency; low enough to see the spike of the electrodes.
-        points_per_decade: of the spectrum.
     """
 
-    amplitude_v_rms: VoltageV = Field(default=0.01, gt=0)
-    frequency_start: FrequencyHz = Field(default=200e3, gt=0)
     frequency_end: FrequencyHz = Field(default=1.0, ge=1e-6)
-    points_per_decade: int = Field(default=10, ge=1, le=100)
-
-    @model_validator(mode="after")
-    def _sweep_goes_down(self) -> TemperatureEisParameters:
-        if not self.frequency_end < self.frequency_start:
-            start, end = (format_si(f, "Hz") for f in (self.frequency_start, self.frequency_end))
-            raise ValueError(f"frequency_end = {end}: expected less than frequency_start = {start}")
-        return self
-
-    def sweep(self) -> Eis:
-        """Return the spectrum to measure at each temperature."""
-        decades = math.log10(self.frequency_start / self.frequency_end)
-        return Eis(
-            frequency_start_hz=self.frequency_start,
-            frequency_end_hz=self.frequency_end,
-            n_points=max(2, round(decades * self.points_per_decade) + 1),
-            amplitude_v_rms=self.amplitude_v_rms,
-            repeats_first=True,
-        )
 
 
 def plan(parameters: TemperatureEisParameters, _: SampleConfig) -> list[PlannedStep]:
     """Return the steps that `temperature_eis` will take."""
-    sweep = parameters.sweep()
+    sweep = parameters.sweep(0.0)
     return [
-        step
+        planned
         for setpoint in parameters.setpoints()
-        for step in (
-            settle_step(parameters, setpoint),
-            PlannedStep(
-                key=setpoint.key("eis"),
-                kind="eis",
-                expected_duration_s=sweep.expected_duration_s(),
-                technique=sweep,
-            ),
-        )
+        for planned in (settle_step(parameters, setpoint), step(setpoint.key("eis"), sweep))
     ]
 
 
 async def temperature_eis(run: Run, parameters: TemperatureEisParameters) -> None:
     """Measure a spectrum at each temperature, fit each one and the Arrhenius line through all."""
-    sweep = parameters.sweep()
+    sweep = parameters.sweep(0.0)
     probe = ProbeSettings(sweep=sweep, locate=minimum_reactance)
     series = ConductivitySeries(run.u_temperature_k)
     for setpoint in parameters.setpoints():
@@ -147,7 +117,7 @@ async def _record_fit(
     except AnalysisError as error:
         await run.record("fit", {**about, "warnings": [str(error)]})
         return
-    sigma = _conductivity(run, fit)
+    sigma = conductivity_of(run.sample, fit.r_total_ohm, fit.u_r_total_ohm)
     if sigma is not None:
         point = Point(measurement.temperature_k, branch, sigma, fit.is_arc_closed, settled)
         series.add(point)
@@ -175,21 +145,6 @@ def _relative_noise(measurement: Measurement) -> np.ndarray:
     share = current_a / measurement.column("current_range_a")
     known = np.where(np.isfinite(share), share, 1.0)
     return np.maximum(1.0, _WELL_FILLED / np.maximum(known, 1e-9))
-
-
-def _conductivity(run: Run, fit: ImpedanceFit) -> Conductivity | None:
-    """Return the conductivity, or None where the sample's geometry is not known."""
-    sample = run.sample
-    if sample.thickness is None or sample.diameter is None:
-        return None
-    return conductivity(
-        r_ohm=fit.r_total_ohm,
-        u_r_ohm=fit.u_r_total_ohm,
-        thickness_m=sample.thickness,
-        diameter_m=sample.diameter,
-        u_thickness_m=sample.thickness_uncertainty,
-        u_diameter_m=sample.diameter_uncertainty,
-    )
 
 
 def _fit_data(

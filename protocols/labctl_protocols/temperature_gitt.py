@@ -18,7 +18,6 @@ from labctl.instruments.capabilities import CanCp, CanOcp
 from labctl.run.protocol import PlannedStep, Protocol, step
 from labctl_protocols.temperatures import Setpoint, TemperatureParameters, settle, settle_step
 from labctl_protocols.titration import (
-    Direction,
     TitrationParameters,
     pulse_keys,
     pulse_steps,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from labctl.config import SampleConfig
     from labctl.run.run import Run
+    from labctl_protocols.currents import Direction
 
 FEWEST_TEMPERATURES = 3
 

@@ -6,16 +6,14 @@ from pydantic import Field, model_validator
 
 from labctl.analysis.diffusion import Shape
 from labctl.config import SampleConfig
-from labctl.instruments.dc_techniques import Cp, Stop
+from labctl.instruments.dc_techniques import Cp
 from labctl.instruments.techniques import Ocp
 from labctl.quantities import DurationS, LengthM, VoltageV
 from labctl.run.protocol import PlannedStep, step
-from labctl_protocols.currents import CurrentParameters
+from labctl_protocols.currents import CurrentParameters, Direction, driven
 from labctl_protocols.potential_window import PotentialWindow
 
-Direction = Literal["charge", "discharge"]
 Mode = Literal["gitt", "ici"]
-SIGN = {"charge": 1.0, "discharge": -1.0}
 
 _PULSE_S = {"gitt": 600.0, "ici": 300.0}
 _REST_S = {"gitt": 7200.0, "ici": 60.0}
@@ -75,15 +73,12 @@ class TitrationParameters(CurrentParameters, PotentialWindow):
 
     def pulse(self, direction: Direction, sample: SampleConfig) -> Cp:
         """Return the step of current; it ends at the potential where its branch ends."""
-        low_v, high_v = self.window_v(sample)
-        is_charge = direction == "charge"
-        current_a = self.current_a(sample)
-        return Cp(
-            current_a=SIGN[direction] * current_a,
+        return driven(
+            direction,
+            self.current_a(sample),
+            window_v=self.window_v(sample),
             duration_s=self.pulse_s(),
             interval_s=self.pulse_interval,
-            stop=Stop(potential_above_v=high_v) if is_charge else Stop(potential_below_v=low_v),
-            largest_current_a=current_a,
         )
 
     def rest(self) -> Ocp:

@@ -12,11 +12,12 @@ from labctl.analysis.ici import EndOfFlow, Interruption, analyze_interruption, e
 from labctl.analysis.traces import RestEnd, rest_end
 from labctl.errors import AnalysisError
 from labctl.instruments.techniques import PointStatus
-from labctl_protocols.titration import Direction, TitrationParameters, pulse_keys
+from labctl_protocols.titration import TitrationParameters, pulse_keys
 
 if TYPE_CHECKING:
     from labctl.analysis.diffusion import Diffusion
     from labctl.run.run import Measurement, Run
+    from labctl_protocols.currents import Direction
 
 
 @dataclass(frozen=True, kw_only=True)

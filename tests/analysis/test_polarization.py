@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from labctl.analysis.polarization import Pellet, electronic_conductivity
+from labctl.analysis.conductivity import Pellet
+from labctl.analysis.polarization import electronic_conductivity
 from labctl.analysis.steady_current import (
     PotentialStep,
     SteadyCurrent,

@@ -294,7 +294,7 @@ def protocol(script: Callable[[Run, Parameters], Awaitable[None]]) -> Protocol[P
 
 
 async def divide(run: Run, _: Parameters) -> None:
-    async for _frame in run._potentiostat(CanEis).eis(SWEEP):  # leaves its cell on
+    async for _frame in run._frames_of(SWEEP)(SWEEP):  # leaves its cell on
         raise ZeroDivisionError("division by zero")
 
 
